@@ -1,0 +1,303 @@
+"""The commands. Each asks the daemon, prints for people or as one JSON document, and ends with the exit code of its kind."""
+
+import functools
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import ParamSpec
+from urllib.parse import urlsplit
+
+import click
+
+from cli import render
+from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
+from cli.client import start as start_daemon
+from cli.client import stop as stop_daemon
+from docworker import SCHEMA_VERSION, __version__
+from docworker.contract import DocsetResponse, IndexResponse, PagesResponse, RetrieveResponse, StatusResponse
+from docworker.errors import DocworkerError, SettingsError
+from docworker.model import DocsetState, PageState
+from docworker.settings import Loaded, Settings, load
+
+P = ParamSpec("P")
+_POLL_S = 0.5
+_WATCH_S = 2.0
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+no_start_option = click.option("--no-start", is_flag=True, help="Fail instead of starting the daemon when none answers.")
+host_option = click.option("--host", help="Address to listen on (default 127.0.0.1).")
+port_option = click.option("--port", type=int, help="Port to listen on (default 7432); 0 takes a free one.")
+data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Folder of the index.")
+keep_alive_option = click.option("--keep-alive", is_flag=True, default=None, help="Do not stop with the last editor session.")
+
+
+def _sentences(command: Callable[P, None]) -> Callable[P, None]:
+    """End with one sentence and an exit code whatever docworker raises."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except SettingsError as error:
+            raise Failure(str(error), 2) from None
+        except DocworkerError as error:
+            raise Failure(str(error)) from None
+
+    return run
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="docworker")
+def main() -> None:
+    """Documentation for your assistant: crawled, kept fresh, and searched on this machine alone."""
+
+
+def _settings() -> Settings:
+    return load().settings
+
+
+def _address(*, no_start: bool) -> Address:
+    """The daemon's address; it is started when it does not run."""
+    settings = _settings()
+    if not no_start:
+        return start_daemon(settings, {})
+    address = find(settings)
+    if address is None:
+        raise Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
+    return address
+
+
+# -- the daemon's life
+
+
+@main.command()
+@host_option
+@port_option
+@data_dir_option
+@keep_alive_option
+@json_option
+@_sentences
+def serve(host: str | None, port: int | None, data_dir: str | None, keep_alive: bool | None, as_json: bool) -> None:
+    """Run the daemon in the foreground until Ctrl-C or SIGTERM."""
+    from docworker.daemon import serve as run
+
+    settings = load({"host": host, "port": port, "data_dir": data_dir, "keep_alive": keep_alive}).settings
+    if as_json:
+        click.echo(json.dumps({"pid": os.getpid(), "dataDir": str(settings.data_dir)}))
+    run(settings, to_stderr=sys.stderr.isatty())
+
+
+@main.command()
+@host_option
+@port_option
+@data_dir_option
+@keep_alive_option
+@json_option
+@_sentences
+def start(host: str | None, port: int | None, data_dir: str | None, keep_alive: bool | None, as_json: bool) -> None:
+    """Start the daemon in the background and wait until it answers; does nothing when it runs."""
+    flags = {"host": host, "port": port, "keep_alive": keep_alive}
+    address = start_daemon(load({**flags, "data_dir": data_dir}).settings, flags)
+    _say(as_json, {"url": address.url, "pid": address.pid}, f"docworker answers at {address.url} (pid {address.pid}).")
+
+
+@main.command()
+@json_option
+@_sentences
+def stop(as_json: bool) -> None:
+    """Stop the daemon; a crawl under way goes on at the next start."""
+    stopped = stop_daemon(_settings())
+    _say(as_json, {"stopped": stopped}, "docworker has stopped." if stopped else "docworker does not run.")
+
+
+# -- documentation
+
+
+@main.command()
+@click.argument("docset", required=False)
+@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@json_option
+@_sentences
+def status(docset: str | None, watch: bool, as_json: bool) -> None:
+    """The daemon, its model, and each docset: pages by state, chunks, vectors, age, errors, size on disk."""
+    address = _address(no_start=True)
+    client = Client(address)
+    query = {"docsetId": client.resolve(docset).id} if docset else None
+    while True:
+        found = client.call("GET", "/status", query=query)
+        if watch and sys.stdout.isatty():
+            click.clear()
+        click.echo(found if as_json else render.status(StatusResponse.model_validate_json(found), address.url, address.version))
+        if not watch:
+            return
+        time.sleep(_WATCH_S)
+
+
+@main.command()
+@click.argument("url")
+@click.option("--name", help="Name of the docset (default: the site's title).")
+@click.option("--allow", "allowed", multiple=True, metavar="PATH", help="Path prefix to crawl; may be given again.")
+@click.option("--max-pages", type=click.IntRange(1), help="Most pages to keep of this docset.")
+@click.option("--no-wait", is_flag=True, help="Return when the first page is indexed.")
+@no_start_option
+@json_option
+@_sentences
+def index(
+    url: str,
+    name: str | None,
+    allowed: tuple[str, ...],
+    max_pages: int | None,
+    no_wait: bool,
+    no_start: bool,
+    as_json: bool,
+) -> None:
+    """Index the documentation that begins at URL, and below its directory (or each --allow).
+
+    Shows progress until all is searchable; Ctrl-C leaves it running. Ends with 1 if the first page, or more than half
+    of all pages, failed.
+    """
+    parts = urlsplit(url if "://" in url else f"https://{url}")
+    body: dict[str, object] = {
+        "baseUrl": f"{parts.scheme}://{parts.netloc}",
+        "seedSlug": (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        "name": name,
+        "allowedPaths": list(allowed) or None,
+        "maxPages": max_pages,
+    }
+    client = Client(_address(no_start=no_start))
+    made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
+    docset = client.docset(made.docset_id)
+    if not no_wait:
+        try:
+            docset = _follow(client, made.docset_id, show=not as_json and sys.stderr.isatty())
+        except KeyboardInterrupt:
+            raise Failure(f"\nThe crawl goes on; see `docworker status {made.docset_id}`.", 130) from None
+    counts = docset.index_status
+    _say(as_json, json.loads(docset.model_dump_json(by_alias=True)), render.outcome(docset))
+    if docset.status is DocsetState.ERROR or counts.error_pages * 2 > counts.total_pages:
+        raise Failure(
+            f"{counts.error_pages} of {counts.total_pages} pages failed; see `docworker pages {docset.id} --status error`."
+        )
+
+
+def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
+    """Wait until a docset is crawled and, where there is a model, all its vectors are there; show the way."""
+    begin = time.monotonic()
+    context: AbstractContextManager[object] = nullcontext()
+    bar = None
+    if show:
+        bar = click.progressbar(length=1, file=sys.stderr, item_show_func=str, show_eta=False, show_percent=True, width=24)
+        context = bar
+    with context:
+        while True:
+            docset = client.docset(docset_id)
+            counts = docset.index_status
+            crawled = docset.status in (DocsetState.READY, DocsetState.ERROR)
+            if bar is not None:
+                # a page is fetched, cut and embedded: two steps, since the vectors take the longer part
+                done = counts.total_pages - counts.pending_pages + counts.embedded_chunks
+                bar.length = max(1, counts.total_pages + max(counts.total_chunks, 1))
+                bar.pos = min(done, bar.length)
+                bar.update(0, render.progress(docset, counts.embedded_chunks / max(time.monotonic() - begin, 0.1)))
+            if crawled and (counts.embedded_chunks >= counts.total_chunks or client.status().model.state == "unavailable"):
+                return docset
+            time.sleep(_POLL_S)
+
+
+@main.command()
+@click.argument("query")
+@click.option("-k", "--top-k", default=5, show_default=True, help="Number of passages, 1 to 100.")
+@click.option("--docset", "chosen", multiple=True, help="Only this docset; may be given again.")
+@click.option("--max-chars", type=click.IntRange(1), default=32_000, show_default=True, help="Budget of characters.")
+@click.option("--per-page", type=click.IntRange(1), default=3, show_default=True, help="Most passages of one page.")
+@no_start_option
+@json_option
+@_sentences
+def search(query: str, top_k: int, chosen: tuple[str, ...], max_chars: int, per_page: int, no_start: bool, as_json: bool) -> None:
+    """Print the passages that answer QUERY, as an assistant would get them."""
+    client = Client(_address(no_start=no_start))
+    body: dict[str, object] = {
+        "query": query,
+        "topK": top_k,
+        "docsetIds": [client.resolve(docset).id for docset in chosen] or None,
+        "maxTotalChars": max_chars,
+        "maxChunksPerPage": per_page,
+    }
+    found = client.call("POST", "/retrieve", body)
+    click.echo(found if as_json else render.snippets(RetrieveResponse.model_validate_json(found)))
+
+
+@main.command()
+@click.argument("docset")
+@click.option("--status", "state", type=click.Choice([state.value for state in PageState]), help="Only pages in this state.")
+@click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="Most pages to list.")
+@click.option("--offset", type=click.IntRange(0), default=0, show_default=True, help="How many pages to pass over.")
+@no_start_option
+@json_option
+@_sentences
+def pages(docset: str, state: str | None, limit: int, offset: int, no_start: bool, as_json: bool) -> None:
+    """What became of each page of DOCSET, and why those left out were."""
+    client = Client(_address(no_start=no_start))
+    query: dict[str, str | int | bool] = {"limit": limit, "offset": offset}
+    if state is not None:
+        query["status"] = state
+    found = client.call("GET", f"/docset/{client.resolve(docset).id}/pages", query=query)
+    click.echo(found if as_json else render.pages(PagesResponse.model_validate_json(found)))
+
+
+@main.command()
+@click.argument("docset")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@no_start_option
+@json_option
+@_sentences
+def delete(docset: str, yes: bool, no_start: bool, as_json: bool) -> None:
+    """Delete DOCSET with all its pages and vectors."""
+    client = Client(_address(no_start=no_start))
+    found = client.resolve(docset)
+    if not yes:
+        click.confirm(f"Delete {found.name} ({found.index_status.total_pages} pages)?", abort=True, err=True)
+    answer = client.call("DELETE", f"/docset/{found.id}")
+    click.echo(answer if as_json else f"{found.name} is deleted.")
+
+
+# -- about docworker itself
+
+
+@main.command()
+@json_option
+@_sentences
+def config(as_json: bool) -> None:
+    """Every setting, its value, and where it came from."""
+    loaded: Loaded = load()
+    values = {name: getattr(loaded.settings, name) for name in Settings.model_fields}
+    shown = {name: value if isinstance(value, int | float | None) else str(value) for name, value in values.items()}
+    rows = [("setting", "value", "from", "meaning")]
+    for name, field in Settings.model_fields.items():
+        rows.append((name, str(shown[name]), loaded.origins[name], field.description or ""))
+    _say(
+        as_json,
+        {name: {"value": shown[name], "from": loaded.origins[name]} for name in shown},
+        render.table(rows),
+    )
+
+
+@main.command()
+@json_option
+@_sentences
+def version(as_json: bool) -> None:
+    """Versions of docworker, its model and its schema."""
+    model = None
+    if (address := find(_settings())) is not None:
+        model = Client(address).status().model.id
+    known = {"docworker": __version__, "schema": SCHEMA_VERSION, "model": model, "python": platform.python_version()}
+    text = f"docworker {__version__}, schema {SCHEMA_VERSION}, model {model or 'not loaded'}, Python {known['python']}"
+    _say(as_json, known, text)
+
+
+def _say(as_json: bool, document: object, text: str) -> None:
+    click.echo(json.dumps(document) if as_json else text)

@@ -1,0 +1,118 @@
+"""What people read: tables, progress, snippets. Only text in and out; nothing here talks to the daemon."""
+
+import time
+from collections.abc import Sequence
+
+import click
+
+from docworker.contract import DocsetResponse, PagesResponse, RetrieveResponse, StatusResponse
+
+_STATE_COLOURS = {"ready": "green", "indexing": "yellow", "pending": "yellow", "error": "red"}
+
+
+def status(found: StatusResponse, url: str, version: str) -> str:
+    """The daemon, the model and every docset."""
+    model = found.model
+    said = {
+        "ready": f"{model.id}",
+        "loading": "loading",
+        "unavailable": f"none, answering from BM25 alone. {model.message}",
+    }
+    lines = [
+        f"docworker {version} at {url}, {size(found.size_bytes)} on disk",
+        f"model    {said[model.state]}",
+    ]
+    for docset in found.docsets:
+        lines += ["", *_docset(docset)]
+    if not found.docsets:
+        lines += ["", "Nothing is indexed yet: docworker index URL"]
+    return "\n".join(lines)
+
+
+def _docset(docset: DocsetResponse) -> list[str]:
+    counts = docset.index_status
+    state = click.style(docset.status.value, fg=_STATE_COLOURS[docset.status.value])
+    of_pages = ", ".join(
+        f"{number} {word}"
+        for number, word in (
+            (counts.indexed_pages, "indexed"),
+            (counts.pending_pages, "pending"),
+            (counts.skipped_pages, "skipped"),
+            (counts.error_pages, "failed"),
+        )
+        if number or word == "indexed"
+    )
+    lines = [
+        f"{click.style(docset.name, bold=True)}  {docset.id}  {state}",
+        f"  {docset.base_url}  below {', '.join(docset.allowed_paths)}",
+        f"  pages   {of_pages}",
+        f"  chunks  {counts.total_chunks}, {counts.embedded_chunks} with vector",
+    ]
+    if docset.crawled_at is not None:
+        lines.append(f"  crawled {age(docset.crawled_at)} ago")
+    if docset.message:
+        lines.append(f"  {docset.message}")
+    return lines
+
+
+def pages(found: PagesResponse) -> str:
+    """The listing, one page a line."""
+    lines = []
+    for page in found.pages:
+        line = f"{page.status.value:8} {page.url}"
+        lines.append(f"{line}  {page.error_message or page.title or ''}".rstrip())
+    shown = found.offset + len(found.pages)
+    if shown < found.total:
+        lines.append(f"… {found.total - shown} more: --offset {shown}")
+    return "\n".join(lines) if lines else "No pages."
+
+
+def snippets(found: RetrieveResponse) -> str:
+    """The passages as an assistant would get them."""
+    if not found.results:
+        return "Nothing found."
+    return "\n\n".join(result.snippet.formatted if result.snippet else result.content for result in found.results)
+
+
+def progress(docset: DocsetResponse, rate: float) -> str:
+    """What stands behind the bar: pages, chunks, speed, and what is being waited for."""
+    counts = docset.index_status
+    if counts.pending_pages:
+        waiting = f"{counts.pending_pages} pages to go"
+    elif counts.embedded_chunks < counts.total_chunks:
+        waiting = f"{counts.total_chunks - counts.embedded_chunks} vectors to go"
+    else:
+        waiting = "done"
+    return f"{counts.indexed_pages} pages, {counts.total_chunks} chunks, {rate:.0f}/s, {waiting}"
+
+
+def outcome(docset: DocsetResponse) -> str:
+    """What an index run came to."""
+    return "\n".join(_docset(docset))
+
+
+def size(number: int) -> str:
+    """Bytes as people say them."""
+    amount = float(number)
+    for unit in ("B", "KiB", "MiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} GiB"
+
+
+def age(then_ms: int) -> str:
+    """How long ago, in the largest unit that fits."""
+    seconds = max(0.0, time.time() - then_ms / 1000)
+    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Columns as wide as their widest cell; the last one as it is."""
+    widths = [max(len(cell) for cell in column) for column in list(zip(*rows, strict=True))[:-1]]
+    return "\n".join(
+        "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=False)] + [row[-1]]).rstrip() for row in rows
+    )

@@ -1,0 +1,1 @@
+"""HTTP: the aiohttp application that serves the table of operations."""

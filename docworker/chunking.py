@@ -1,0 +1,191 @@
+"""Document → chunks. Pure.
+
+A section is a chunk when it fits. A small one is joined with the small ones after it that stand under the same
+heading; a large one is cut between blocks (paragraph, list item, table row, fenced code), then inside them at the
+best place there is: a blank line of code, a line, a sentence, a word. A cut fence is closed and opened again with its
+language, a cut table repeats its header. An API entry is never joined with anything.
+
+    sections → _paths → _joined → _cut → Chunk(id, path, anchor, text, search_text)
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from docworker.model import Chunk, Document, Section, digest
+
+# The default model sees 256 tokens: 1,000 to 1,200 characters of documentation, 4.1 a token on the python corpus.
+MAX_CHARS = 1_200
+# A section shorter than this says too little alone to be found by its vector.
+_SMALL_CHARS = 300
+_FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})(.*)$")
+_SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    path: tuple[str, ...]
+    anchor: str | None
+    text: str
+    entry: bool
+
+
+def chunk(document: Document, docset_id: str, url: str) -> tuple[Chunk, ...]:
+    """Cut a page into chunks of at most 1,200 characters of shown text (single words aside), in page order.
+
+    `url` is the page's canonical URL. The same document gives the same chunks with the same ids.
+    """
+    chunks: list[Chunk] = []
+    equal = Counter[str]()
+    for passage in _joined(_paths(document)):
+        for text in _cut(passage.text, MAX_CHARS):
+            same = digest(docset_id, url, *passage.path, text, size=10)
+            equal[same] += 1
+            search_text = "\n".join((" > ".join((document.title, *passage.path)), text))
+            chunks.append(
+                Chunk(
+                    id=digest(same, str(equal[same]), size=10),
+                    ordinal=len(chunks),
+                    path=passage.path,
+                    anchor=passage.anchor,
+                    text=text,
+                    search_text=search_text,
+                    text_hash=digest(search_text, size=16),
+                )
+            )
+    return tuple(chunks)
+
+
+def content_hash(document: Document) -> str:
+    """Hash of all that a page's chunks are made from."""
+    return digest(document.title, *(repr(section) for section in document.sections), size=16)
+
+
+def _paths(document: Document) -> Iterator[_Passage]:
+    """Each section with the headings above it and its own; the page's title is not one of them."""
+    above: list[Section] = []
+    for section in document.sections:
+        while above and above[-1].level >= section.level:
+            above.pop()
+        above.append(section)
+        path = tuple(s.heading for s in above if s.heading and not (s.level <= 1 and s.heading == document.title))
+        if section.text:
+            yield _Passage(path, section.anchor, section.text, section.entry)
+
+
+def _joined(passages: Iterable[_Passage]) -> Iterator[_Passage]:
+    """Join a small passage with small ones that follow it under the same heading, or stand below it."""
+    held: _Passage | None = None
+    for passage in passages:
+        joined = _join(held, passage) if held else None
+        if joined is not None:
+            held = joined
+            continue
+        if held:
+            yield held
+        held = passage
+    if held:
+        yield held
+
+
+def _join(first: _Passage, second: _Passage) -> _Passage | None:
+    """Both as one, the second under its heading as bold text; None when they do not belong or fit together."""
+    if first.entry or second.entry or min(len(first.text), len(second.text)) > _SMALL_CHARS:
+        return None
+    common = first.path[:-1] if second.path[: len(first.path)] != first.path else first.path
+    below = second.path[len(common) :]
+    if len(below) > 1 or second.path[: len(common)] != common or (not common and first.path):
+        return None
+    own = f"**{first.path[-1]}**\n\n{first.text}" if common != first.path else first.text
+    text = f"{own}\n\n**{below[0]}**\n\n{second.text}" if below else f"{own}\n\n{second.text}"
+    return replace(first, path=common, text=text) if len(text) <= MAX_CHARS else None
+
+
+def _cut(text: str, limit: int) -> Iterator[str]:
+    """Pieces of at most `limit` characters, as full as blocks allow."""
+    held = ""
+    for block in _blocks(text):
+        for piece in [block] if len(block) <= limit else _cut_block(block, limit):
+            if held and len(held) + 2 + len(piece) > limit:
+                yield held
+                held = piece
+            else:
+                held = f"{held}\n\n{piece}" if held else piece
+    if held:
+        yield held
+
+
+def _blocks(text: str) -> Iterator[str]:
+    """Paragraphs, lists, tables and whole fenced blocks: what stands between blank lines outside a fence."""
+    lines: list[str] = []
+    fence: str | None = None
+    for line in text.split("\n"):
+        match = _FENCE.match(line)
+        if fence is None and match:
+            fence = match[2]
+        elif fence is not None and match and match[2].startswith(fence) and not match[3].strip():
+            fence = None
+        if fence is None and not line.strip():
+            if lines:
+                yield "\n".join(lines)
+            lines = []
+        else:
+            lines.append(line)
+    if lines:
+        yield "\n".join(lines)
+
+
+def _cut_block(block: str, limit: int) -> Iterator[str]:
+    """A block that is too long, cut where it shows least; every piece stands for itself."""
+    lines = block.split("\n")
+    if match := _FENCE.match(lines[0]):
+        closing = match[1] + match[2]
+        body = lines[1:-1] if len(lines) > 1 and lines[-1].strip() == match[2] else lines[1:]
+        for piece in _pack(_code_parts(body, limit), max(limit - len(lines[0]) - len(closing) - 2, limit // 2), "\n"):
+            yield f"{lines[0]}\n{piece.strip(chr(10))}\n{closing}"
+    elif lines[0].startswith("|") and len(lines) > 2:
+        head = "\n".join(lines[:2])
+        room = max(limit - len(head) - 1, limit // 2)
+        for piece in _pack(lines[2:], room, "\n"):
+            yield f"{head}\n{piece}"
+    elif len(lines) > 1 and any(re.match(r"\s*(?:[-*+]|\d+[.)])\s", line) for line in lines):
+        yield from _pack(re.split(r"\n(?=\s*(?:[-*+]|\d+[.)])\s)", block), limit, "\n")
+    else:
+        yield from _pack(_SENTENCE_END.split(block), limit, " ")
+
+
+def _code_parts(lines: list[str], limit: int) -> list[str]:
+    """Code between blank lines; a part that is too long alone falls into its lines."""
+    parts = re.split(r"\n(?=\n)", "\n".join(lines))
+    return [piece for part in parts for piece in ([part] if len(part) <= limit else part.split("\n"))]
+
+
+def _pack(parts: Iterable[str], limit: int, glue: str) -> Iterator[str]:
+    """Put parts together again as far as `limit` allows; a part that is too long falls into words."""
+    held: str | None = None
+    for part in parts:
+        for piece in [part] if len(part) <= limit else _words(part, limit):
+            if held is not None and len(held) + len(glue) + len(piece) <= limit:
+                held = held + glue + piece
+            else:
+                if held is not None and held.strip():
+                    yield held
+                held = piece
+    if held is not None and held.strip():
+        yield held
+
+
+def _words(text: str, limit: int) -> Iterator[str]:
+    """Cut at white space; a single word longer than `limit` stays whole."""
+    while len(text) > limit:
+        at = max(text.rfind(" ", 1, limit + 1), text.rfind("\n", 1, limit + 1))
+        if at < 0:
+            following = re.search(r"\s", text[limit:])
+            if following is None:
+                break
+            at = limit + following.start()
+        yield text[:at]
+        text = text[at + 1 :]
+    if text:
+        yield text

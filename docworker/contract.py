@@ -1,0 +1,248 @@
+"""Requests and responses of every front end, as `api-reference` has them. camelCase outside, snake_case inside.
+
+Unknown request fields are refused; `null` for an optional field means the same as leaving it out. Keys that the reference
+names are never changed or removed; new ones stand beside them.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic.alias_generators import to_camel
+
+from docworker.model import DocsetState, PageState
+
+MAX_QUERY_CHARS = 8_192
+
+
+def _whole(value: object) -> object:
+    """JSON has one kind of number: 5.0 is the whole number 5; true is none."""
+    if isinstance(value, bool):
+        raise ValueError("a whole number is expected")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
+
+
+class _Request(_Model):
+    model_config = ConfigDict(validate_by_name=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: object) -> object:
+        if not isinstance(data, dict):
+            return data
+        optional = {field.alias for field in cls.model_fields.values() if not field.is_required()}
+        return {key: value for key, value in data.items() if value is not None or key not in optional}
+
+
+# -- GET /health
+
+
+class HealthRequest(_Request):
+    """Nothing to say."""
+
+
+class HealthResponse(_Model):
+    """`instance` tells one running daemon from another; `ready` whether it serves more than this already."""
+
+    status: Literal["ok"]
+    timestamp: int
+    version: str
+    instance: str
+    ready: bool
+
+
+# -- POST /index
+
+
+class IndexRequest(_Request):
+    """Index a documentation site."""
+
+    base_url: StrictStr
+    seed_slug: StrictStr
+    name: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
+    allowed_paths: Annotated[list[StrictStr], Field(min_length=1, max_length=100)] | None = None
+    wait_for_seed: StrictBool = True
+    max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+
+
+class IndexResponse(_Model):
+    """The docset that was made or reused."""
+
+    docset_id: str
+    status: DocsetState
+    seed_indexed: bool
+
+
+# -- POST /retrieve
+
+
+class RetrieveRequest(_Request):
+    """Search for passages."""
+
+    query: Annotated[StrictStr, Field(max_length=MAX_QUERY_CHARS)]
+    top_k: Whole = 5
+    docset_ids: Annotated[list[StrictStr], Field(max_length=1_000)] | None = None
+    max_chunks_per_page: Annotated[Whole, Field(ge=1)] = 3
+    max_total_chars: Annotated[Whole, Field(ge=1)] = 32_000
+    format_snippets: StrictBool = True
+
+    @model_validator(mode="after")
+    def _clamp(self) -> "RetrieveRequest":
+        self.top_k = max(1, min(100, self.top_k))
+        return self
+
+
+class SnippetResponse(_Model):
+    """A result made ready for context injection; `char_count` counts `formatted`."""
+
+    formatted: str
+    title: str
+    url: str
+    breadcrumb: str
+    content: str
+    char_count: int
+
+
+class ResultResponse(_Model):
+    """A passage; `score` is 0 to 1 and comparable within one response."""
+
+    chunk_id: str
+    page_id: str
+    docset_id: str
+    content: str
+    url: str
+    title: str
+    heading: str
+    score: float
+    snippet: SnippetResponse | None = None
+
+
+class RetrieveResponse(_Model):
+    """Passages best first; `total_chars` is what they cost of the budget."""
+
+    query: str
+    results: list[ResultResponse]
+    total_chars: int
+    truncated: bool
+
+
+# -- GET /status, GET /docset/:id
+
+
+class StatusRequest(_Request):
+    """Which docsets, and whether with details of stuck pages."""
+
+    docset_id: StrictStr | None = None
+    include_stuck: bool = False
+
+
+class DocsetRequest(_Request):
+    """One docset by its id."""
+
+    id: StrictStr
+
+
+class StuckPage(_Model):
+    """A page whose lease ran out without an outcome."""
+
+    id: str
+    url: str
+
+
+class IndexStatus(_Model):
+    """How far a docset is. `embedded_chunks` of `total_chunks` have their vector; BM25 finds the others too."""
+
+    docset_id: str
+    total_pages: int
+    indexed_pages: int
+    pending_pages: int
+    error_pages: int
+    skipped_pages: int
+    total_chunks: int
+    embedded_chunks: int
+    status: DocsetState
+    stuck_pages: int
+    retried_pages: int
+    stuck_page_details: list[StuckPage] | None = None
+
+
+class DocsetResponse(_Model):
+    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when a crawl last came to its end."""
+
+    id: str
+    name: str
+    base_url: str
+    seed_slug: str
+    allowed_paths: list[str]
+    created_at: int
+    updated_at: int
+    crawled_at: int | None
+    status: DocsetState
+    message: str | None
+    index_status: IndexStatus
+
+
+class ModelStatus(_Model):
+    """The embedding model: `unavailable` means that BM25 answers alone, and `message` says why."""
+
+    state: Literal["loading", "ready", "unavailable"]
+    id: str | None
+    message: str | None
+
+
+class StatusResponse(_Model):
+    """All there is to say about what is indexed."""
+
+    docsets: list[DocsetResponse]
+    model: ModelStatus
+    size_bytes: int
+
+
+# -- GET /docset/:id/pages
+
+
+class PagesRequest(_Request):
+    """A page of the listing."""
+
+    id: StrictStr
+    status: PageState | None = None
+    limit: Annotated[int, Field(ge=1, le=500)] = 100
+    offset: Annotated[int, Field(ge=0, le=2**53)] = 0
+
+
+class PageResponse(_Model):
+    """What became of a page."""
+
+    id: str
+    url: str
+    path: str
+    title: str | None
+    status: PageState
+    error_message: str | None
+    fetched_at: int | None
+    indexed_at: int | None
+
+
+class PagesResponse(_Model):
+    """A page of the listing and the length of the whole."""
+
+    pages: list[PageResponse]
+    total: int
+    limit: int
+    offset: int
+
+
+# -- DELETE /docset/:id
+
+
+class DeleteResponse(_Model):
+    """The docset is gone."""
+
+    success: bool
+    docset_id: str

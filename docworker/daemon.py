@@ -1,0 +1,204 @@
+"""The composition root: builds everything in order, runs it in one event loop, closes it in reverse.
+
+lock the data folder → listen (/health answers) → catalog → shelf → sweep → answer questions → crawls, vectors, model
+"""
+
+import asyncio
+import json
+import logging
+import logging.handlers
+import os
+import secrets
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from filelock import FileLock, Timeout
+
+from docworker import __version__
+from docworker.api.app import Desk, application
+from docworker.errors import AlreadyRunning, StoreError
+from docworker.settings import Settings
+
+if TYPE_CHECKING:
+    from docworker.store.shelf import Shelf
+
+_log = logging.getLogger(__name__)
+_LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
+_PAGES_GRACE_S = 3.0  # for pages under way when the daemon is told to stop
+_REQUESTS_GRACE_S = 1.0  # for requests under way
+DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
+
+
+@dataclass(frozen=True, slots=True)
+class DaemonFile:
+    """Where the daemon of a data folder answers, as `daemon.json` there tells its clients."""
+
+    instance: str
+    pid: int
+    host: str
+    port: int
+    version: str
+
+
+def now_ms() -> int:
+    """The time in epoch milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def serve(settings: Settings, *, to_stderr: bool) -> None:
+    """Run the daemon until SIGINT or SIGTERM. Raises AlreadyRunning or StoreError when it cannot start."""
+    folder = settings.data_dir
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.chmod(folder, 0o700)
+        lock = FileLock(folder / "lock")
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise AlreadyRunning(f"Another docworker runs on {folder}{_told_by(folder)}.") from None
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
+    try:
+        _log_to(folder / LOG_FILE, settings.log_level, to_stderr=to_stderr)
+        asyncio.run(_run(settings))
+    finally:
+        lock.release()
+
+
+async def _run(settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    desk = Desk(secrets.token_hex(8), settings.host, now_ms)
+    async with AsyncExitStack() as closing:
+        runner, port = await _listen(desk, settings)
+        closing.push_async_callback(runner.cleanup)
+        told = DaemonFile(desk.instance, os.getpid(), settings.host, port, __version__)
+        _write_private(settings.data_dir / DAEMON_FILE, json.dumps(asdict(told)))
+        closing.callback((settings.data_dir / DAEMON_FILE).unlink, missing_ok=True)
+        _log.info("docworker %s answers at http://%s:%s", __version__, settings.host, port)
+        stopping = asyncio.create_task(stop.wait())
+        building = asyncio.create_task(_build(desk, settings, closing))
+        await asyncio.wait({stopping, building}, return_when=asyncio.FIRST_COMPLETED)
+        if building.done():
+            building.result()  # a store that cannot be opened ends the daemon here
+        await stopping
+        _log.info("stopping")
+        desk.stopping = True
+        building.cancel()
+        await asyncio.gather(building, return_exceptions=True)
+        await runner.cleanup()  # requests under way are answered before what answers them is closed
+    _log.info("stopped")
+
+
+async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
+    """Answer HTTP from here on; also returns the port. Raises AlreadyRunning when it is taken."""
+    runner = web.AppRunner(application(desk), access_log=None, shutdown_timeout=_REQUESTS_GRACE_S)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        await runner.cleanup()
+        raise AlreadyRunning(
+            f"{settings.host}:{settings.port} cannot be listened at ({error.strerror}); stop what uses it, or choose "
+            "another port with --port (0 takes a free one)."
+        ) from None
+    return runner, int(runner.addresses[0][1])
+
+
+async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> None:
+    """Open the stores, begin to answer, and start what runs in the background."""
+    from docworker.crawl.fetcher import Fetcher, FetchLimits
+    from docworker.embedding import DIMENSIONS
+    from docworker.embedding.loader import ModelLoader, ModelSource
+    from docworker.indexing.embedding_loop import embed_forever
+    from docworker.indexing.pipeline import CrawlLimits, Tools
+    from docworker.indexing.reconcile import rebuild, sweep
+    from docworker.indexing.workers import ExtractionWorkers
+    from docworker.jobs import Jobs, keep_running
+    from docworker.service import Service
+    from docworker.store import pages
+    from docworker.store.catalog import Catalog
+
+    source = ModelSource(settings.model_dir, settings.cache_dir, settings.model_download, settings.model_retry_s)
+    model = ModelLoader(source, settings.embed_threads)
+    closing.callback(model.close)
+    catalog = await Catalog.open(settings.data_dir / "catalog.sqlite")
+    closing.push_async_callback(catalog.close)
+    shelf = await _open_shelf(settings.data_dir / "shelf", DIMENSIONS)
+    closing.callback(shelf.close)
+    fetcher = await closing.enter_async_context(
+        Fetcher(FetchLimits(settings.request_timeout_s, settings.request_attempts, settings.max_page_bytes))
+    )
+    workers = ExtractionWorkers(settings.extract_workers, settings.extract_timeout_s)
+    closing.callback(workers.close)
+    limits = CrawlLimits(settings.max_pages, settings.requests_per_docset)
+    tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id)
+    jobs = Jobs(tools)
+
+    await catalog.write(pages.release_all)
+    incomplete = await sweep(tools)
+    await shelf.prune(alone=True)
+    desk.service = Service(catalog, shelf, jobs, model, data_dir=settings.data_dir, max_pages=settings.max_pages, now=now_ms)
+    _log.info("ready")
+    loops: dict[str, Callable[[], Awaitable[None]]] = {
+        "model": model.load_forever,
+        "embedding": lambda: embed_forever(catalog, shelf, model),
+        "shelf": shelf.tend_forever,
+    }
+    if incomplete:
+        loops["rebuild"] = lambda: rebuild(tools)
+    tasks = [asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()]
+    closing.push_async_callback(_cancel, tasks)
+    closing.push_async_callback(jobs.stop, _PAGES_GRACE_S)
+    await jobs.resume_unfinished()
+
+
+async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _open_shelf(folder: Path, dimensions: int) -> "Shelf":
+    """The shelf; one that cannot be read is made anew, since the catalog holds all that it takes."""
+    from docworker.store.shelf import Shelf
+
+    try:
+        return await Shelf.open(folder, dimensions)
+    except StoreError as error:
+        _log.warning("%s It is made again from the catalog.", error)
+        Shelf.discard(folder)
+        return await Shelf.open(folder, dimensions)
+
+
+def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
+    handlers: list[logging.Handler] = [
+        logging.handlers.RotatingFileHandler(file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
+    ]
+    if to_stderr:
+        handlers.append(logging.StreamHandler())
+    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # the page's own line says the same and more
+
+
+def _write_private(file: Path, text: str) -> None:
+    """Write a file that only the user reads: all of it or nothing."""
+    scratch = file.with_suffix(".new")
+    scratch.touch(mode=0o600)
+    scratch.write_text(text, "utf-8")
+    scratch.replace(file)
+
+
+def _told_by(folder: Path) -> str:
+    try:
+        told = json.loads((folder / DAEMON_FILE).read_text("utf-8"))
+        return f" (pid {told['pid']}, http://{told['host']}:{told['port']})"
+    except (OSError, ValueError, KeyError):
+        return ""

@@ -1,0 +1,73 @@
+"""The exception tree. Owns every error docworker raises on purpose; knows nothing else.
+
+DocworkerError               str(error) is one sentence that a person can act on
+├── InvalidRequest           the caller's input is wrong                          HTTP 400
+├── SettingsError            a setting is unknown or out of range                 exit 2
+├── Forbidden                a Host or Origin that is not ours                    HTTP 403
+├── NotFound                 unknown docset, page or route                        HTTP 404
+├── Conflict                 the request contradicts what is stored               HTTP 409
+├── TooLarge                 the request body is over the limit                   HTTP 413
+├── NotJson                  the request body is not JSON by its content type     HTTP 415
+├── SiteFailed               the documentation site failed                        HTTP 502
+├── Unavailable              starting, stopping or busy; try again                HTTP 503
+├── AlreadyRunning           another docworker has the data folder or the port    exit 1
+├── StoreError               the data folder cannot be used                       exit 1
+├── ExtractionFailed         a page could not be turned into text                 page `error`
+└── ModelUnavailable         no embedding model can be had now                    BM25 alone
+"""
+
+
+class DocworkerError(Exception):
+    """Base of all errors that docworker raises on purpose."""
+
+
+class InvalidRequest(DocworkerError):
+    """The caller's input is wrong; the message names the field and what was expected."""
+
+
+class SettingsError(DocworkerError):
+    """A setting is unknown, malformed or out of range."""
+
+
+class Forbidden(DocworkerError):
+    """The request came with a Host or an Origin that this daemon does not serve."""
+
+
+class NotFound(DocworkerError):
+    """The docset, page or route does not exist."""
+
+
+class Conflict(DocworkerError):
+    """The request contradicts what is stored."""
+
+
+class TooLarge(DocworkerError):
+    """The request body is over the limit."""
+
+
+class NotJson(DocworkerError):
+    """The request body is not declared as JSON."""
+
+
+class SiteFailed(DocworkerError):
+    """The documentation site could not be reached or answered with nothing usable."""
+
+
+class Unavailable(DocworkerError):
+    """The daemon is starting or stopping; the same request may be sent again soon."""
+
+
+class AlreadyRunning(DocworkerError):
+    """Another docworker holds the data folder, or something else the port."""
+
+
+class StoreError(DocworkerError):
+    """The data folder, the catalog or the shelf cannot be used."""
+
+
+class ExtractionFailed(DocworkerError):
+    """A page could not be turned into text."""
+
+
+class ModelUnavailable(DocworkerError):
+    """No embedding model can be had now; the message says what was tried."""

@@ -1,0 +1,45 @@
+"""Filling in vectors. A listed chunk whose vector is not on the shelf waits, whatever stopped it from getting one.
+
+chunks.waiting → is the text known? → embed → chunks.remember_vectors → shelf.add_vectors → chunks.mark_embedded
+"""
+
+import logging
+
+from docworker.embedding.loader import ModelLoader
+from docworker.store import chunks
+from docworker.store.catalog import Catalog
+from docworker.store.shelf import Shelf, VectorRow
+
+_log = logging.getLogger(__name__)
+_BATCH = 256  # about two seconds of work on two cores: a stop waits no longer, a crash repeats no more
+
+
+async def embed_forever(catalog: Catalog, shelf: Shelf, model: ModelLoader) -> None:
+    """Embed whatever waits, for as long as the daemon runs; first wait until there is a model."""
+    await model.ready.wait()
+    model_id = model.model_id or ""
+    if await catalog.write(chunks.adopt_model, model_id):
+        _log.info("another embedding model is in use: all vectors are made again")
+        await shelf.forget_vectors()
+    while True:
+        shelf.grown.clear()
+        if not await embed_batch(catalog, shelf, model, model_id):
+            await shelf.grown.wait()
+
+
+async def embed_batch(catalog: Catalog, shelf: Shelf, model: ModelLoader, model_id: str) -> int:
+    """Give up to 256 waiting chunks their vectors; returns how many got one. Each distinct text is embedded once, ever."""
+    waiting = await catalog.read(chunks.waiting, _BATCH)
+    rows = await shelf.load([chunk.chunk_id for chunk in waiting])
+    waiting = [chunk for chunk in waiting if chunk.chunk_id in rows]  # the others come when the shelf is rebuilt
+    texts = {chunk.text_hash: rows[chunk.chunk_id].search_text for chunk in waiting}
+    vectors = await catalog.read(chunks.vectors, model_id, texts)
+    unknown = sorted(texts.keys() - vectors.keys(), key=lambda text_hash: len(texts[text_hash]))
+    if unknown:
+        made = dict(zip(unknown, await model.embed_batch([texts[key] for key in unknown]), strict=True))
+        await catalog.write(chunks.remember_vectors, model_id, made)
+        vectors |= made
+    await shelf.add_vectors([VectorRow(chunk.chunk_id, chunk.docset_id, vectors[chunk.text_hash]) for chunk in waiting])
+    gone = await catalog.write(chunks.mark_embedded, [chunk.chunk_id for chunk in waiting])
+    await shelf.remove(gone)  # their page changed, or their docset was deleted, while they were embedded
+    return len(waiting)

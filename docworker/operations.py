@@ -1,0 +1,64 @@
+"""The table of operations: name, method, path, request, response, use case. Routes, validation and messages read it."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from docworker import contract
+from docworker.errors import InvalidRequest
+from docworker.service import Service
+
+Req = TypeVar("Req", bound=BaseModel)
+Res = TypeVar("Res", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[Req, Res]):
+    """One operation; a path's `{id}` is a field of the request."""
+
+    name: str
+    method: str
+    path: str
+    request: type[Req]
+    response: type[Res]
+    use_case: Callable[[Service, Req], Awaitable[Res]]
+
+    async def run(self, service: Service, fields: Mapping[str, object], *, from_strings: bool) -> Res:
+        """Validate `fields` and carry the operation out.
+
+        `from_strings`: the values stand in a path and a query string. Raises InvalidRequest naming the field.
+        """
+        try:
+            validate = self.request.model_validate_strings if from_strings else self.request.model_validate
+            request = validate(dict(fields))
+        except ValidationError as error:
+            raise InvalidRequest(_explain(error, self.request)) from None
+        return await self.use_case(service, request)
+
+
+# a table of different requests and responses: each row is checked where it is made
+OPERATIONS: tuple[Operation[Any, Any], ...] = (
+    Operation("index", "POST", "/index", contract.IndexRequest, contract.IndexResponse, Service.index),
+    Operation("retrieve", "POST", "/retrieve", contract.RetrieveRequest, contract.RetrieveResponse, Service.retrieve),
+    Operation("status", "GET", "/status", contract.StatusRequest, contract.StatusResponse, Service.status),
+    Operation("docset", "GET", "/docset/{id}", contract.DocsetRequest, contract.DocsetResponse, Service.docset),
+    Operation("pages", "GET", "/docset/{id}/pages", contract.PagesRequest, contract.PagesResponse, Service.pages),
+    Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, Service.delete),
+)
+
+
+def _explain(error: ValidationError, request: type[BaseModel]) -> str:
+    """The first thing that is wrong, as `field: what was expected, got …`."""
+    first = error.errors(include_url=False)[0]
+    field = ".".join(str(part) for part in first["loc"]) or "body"
+    match first["type"]:
+        case "extra_forbidden":
+            known = ", ".join(sorted(str(info.alias or name) for name, info in request.model_fields.items()))
+            return f"{field}: unknown field; {'expected ' + known if known else 'none is expected'}."
+        case "missing":
+            return f"{field}: required, but missing."
+        case _:
+            expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+            return f"{field}: expected {expected}, got {str(first['input'])[:100]!r}."

@@ -1,0 +1,345 @@
+"""One method per use case: contract in, contract out. Knows neither HTTP nor SQL; raises what `docworker.errors` draws."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import apsw
+
+from docworker.contract import (
+    DeleteResponse,
+    DocsetRequest,
+    DocsetResponse,
+    IndexRequest,
+    IndexResponse,
+    IndexStatus,
+    ModelStatus,
+    PageResponse,
+    PagesRequest,
+    PagesResponse,
+    ResultResponse,
+    RetrieveRequest,
+    RetrieveResponse,
+    SnippetResponse,
+    StatusRequest,
+    StatusResponse,
+    StuckPage,
+)  # fmt: skip
+from docworker.embedding.loader import ModelLoader
+from docworker.errors import InvalidRequest, NotFound, SiteFailed
+from docworker.jobs import Jobs
+from docworker.model import Docset, DocsetState, PageState, Snippet, digest
+from docworker.retrieval.search import Question, Searcher
+from docworker.store import docsets, pages
+from docworker.store.catalog import Catalog
+from docworker.store.pages import Page
+from docworker.store.shelf import Shelf
+from docworker.urls import canonical, covers, default_allowed_path, origin, path_of
+
+_log = logging.getLogger(__name__)
+_FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
+
+
+class Service:
+    """All that docworker does for whoever asks."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        shelf: Shelf,
+        jobs: Jobs,
+        model: ModelLoader,
+        *,
+        data_dir: Path,
+        max_pages: int,
+        now: Callable[[], int],
+    ) -> None:
+        self._catalog = catalog
+        self._shelf = shelf
+        self._jobs = jobs
+        self._model = model
+        self._searcher = Searcher(catalog, shelf, model)
+        self._data_dir = data_dir
+        self._max_pages = max_pages
+        self._now = now
+        self._indexing = asyncio.Lock()  # two requests for the same site make one docset
+
+    # -- indexing
+
+    async def index(self, request: IndexRequest) -> IndexResponse:
+        """Make a docset, or reuse the one that covers it, and crawl it.
+
+        Raises InvalidRequest for a seed that is no page of the site, and SiteFailed when the seed was waited for and
+        cannot be had or holds no text; a docset made by this very request is then not kept.
+        """
+        base_url, seed_url, allowed_paths = _target(request)
+        async with self._indexing:
+            docset, new = await self._catalog.write(
+                _ensure_docset, base_url, seed_url, allowed_paths, request, self._max_pages, self._now()
+            )
+        seed = await self._catalog.read(pages.by_url, docset.id, seed_url)
+        if docset.state is not DocsetState.READY or await self._catalog.read(pages.waiting, docset.id):
+            self._jobs.start(docset)
+        if request.wait_for_seed and not _done(seed):
+            seed = await self._wait_for_page(docset.id, seed_url)
+            if seed is None or seed.state is not PageState.INDEXED:
+                reason = seed.message if seed and seed.message else "It redirects in a circle, or the docset is full."
+                if new:
+                    await self._remove(docset.id)
+                raise SiteFailed(f"{seed_url} could not be indexed: {reason}")
+        now = await self._catalog.read(docsets.get, docset.id)
+        return IndexResponse(
+            docset_id=docset.id,
+            status=now.state if now else docset.state,
+            seed_indexed=seed is not None and seed.state is PageState.INDEXED,
+        )
+
+    async def _wait_for_page(self, docset_id: str, url: str) -> Page | None:
+        """What became of a page, once its crawl got to it; None when the crawl ended without."""
+        while True:
+            change = self._jobs.next_change
+            running = self._jobs.running(docset_id)
+            page = await self._catalog.read(pages.by_url, docset_id, url)
+            if _done(page) or not running:
+                return page
+            await change.wait()
+
+    async def delete(self, request: DocsetRequest) -> DeleteResponse:
+        """Stop a docset's crawl and remove all of it; nothing of it is found from here on."""
+        await self._docset(request.id)
+        await self._remove(request.id)
+        return DeleteResponse(success=True, docset_id=request.id)
+
+    async def _remove(self, docset_id: str) -> None:
+        await self._jobs.cancel(docset_id)
+        await self._catalog.write(docsets.delete, docset_id)
+        await self._shelf.remove_docset(docset_id)
+        _log.info("docset %s deleted", docset_id)
+
+    # -- retrieval
+
+    async def retrieve(self, request: RetrieveRequest) -> RetrieveResponse:
+        """Passages for a question, inside its budget. Raises NotFound for a docset that does not exist."""
+        text = request.query.strip()
+        if not text:
+            raise InvalidRequest("query: expected a question of 1 to 8192 characters, got nothing but white space.")
+        if request.docset_ids:
+            for docset_id in request.docset_ids:
+                await self._docset(docset_id)
+        answer = await self._searcher.answer(
+            Question(
+                text,
+                request.top_k,
+                request.docset_ids,
+                request.max_chunks_per_page,
+                request.max_total_chars,
+                request.format_snippets,
+            )
+        )
+        return RetrieveResponse(
+            query=request.query,
+            results=[_result(snippet) for snippet in answer.snippets],
+            total_chars=sum(snippet.char_count for snippet in answer.snippets),
+            truncated=answer.truncated,
+        )
+
+    # -- status
+
+    async def status(self, request: StatusRequest) -> StatusResponse:
+        """Every docset, or one, with its numbers; and the state of the model. Raises NotFound for an unknown docset."""
+        if request.docset_id is not None:
+            chosen = [await self._docset(request.docset_id)]
+        else:
+            chosen = await self._catalog.read(docsets.all_docsets)
+        return StatusResponse(
+            docsets=[await self._describe(docset, include_stuck=request.include_stuck) for docset in chosen],
+            model=ModelStatus(state=self._model.state.value, id=self._model.model_id, message=self._model.reason),
+            size_bytes=await asyncio.to_thread(_size, self._data_dir),
+        )
+
+    async def docset(self, request: DocsetRequest) -> DocsetResponse:
+        """One docset with its numbers. Raises NotFound."""
+        return await self._describe(await self._docset(request.id), include_stuck=False)
+
+    async def pages(self, request: PagesRequest) -> PagesResponse:
+        """What became of each page of a docset, in order of discovery. Raises NotFound."""
+        await self._docset(request.id)
+        found, total = await self._catalog.read(pages.listing, request.id, request.status, request.limit, request.offset)
+        return PagesResponse(
+            pages=[
+                PageResponse(
+                    id=page.id,
+                    url=page.url,
+                    path=path_of(page.url),
+                    title=page.title,
+                    status=page.state,
+                    error_message=page.message,
+                    fetched_at=page.fetched_at,
+                    indexed_at=page.indexed_at,
+                )
+                for page in found
+            ],
+            total=total,
+            limit=request.limit,
+            offset=request.offset,
+        )
+
+    async def _docset(self, docset_id: str) -> Docset:
+        docset = await self._catalog.read(docsets.get, docset_id)
+        if docset is None:
+            raise NotFound(f"There is no docset {docset_id[:100]!r}; GET /status lists those there are.")
+        return docset
+
+    async def _describe(self, docset: Docset, *, include_stuck: bool) -> DocsetResponse:
+        now = self._now()
+        counts = await self._catalog.read(docsets.counts, docset.id, now)
+        stuck = await self._catalog.read(pages.stuck, docset.id, now) if include_stuck else None
+        waiting = counts.pages.get(PageState.PENDING, 0) + counts.pages.get(PageState.FETCHING, 0)
+        return DocsetResponse(
+            id=docset.id,
+            name=docset.name,
+            base_url=docset.base_url,
+            seed_slug=path_of(docset.seed_url),
+            allowed_paths=list(docset.allowed_paths),
+            created_at=docset.created_at,
+            updated_at=docset.updated_at,
+            crawled_at=docset.crawled_at,
+            status=docset.state,
+            message=docset.message,
+            index_status=IndexStatus(
+                docset_id=docset.id,
+                total_pages=sum(counts.pages.values()),
+                indexed_pages=counts.pages.get(PageState.INDEXED, 0),
+                pending_pages=waiting,
+                error_pages=counts.pages.get(PageState.ERROR, 0),
+                skipped_pages=counts.pages.get(PageState.SKIPPED, 0),
+                total_chunks=counts.chunks,
+                embedded_chunks=counts.embedded,
+                status=docset.state,
+                stuck_pages=counts.stuck,
+                retried_pages=counts.retried,
+                stuck_page_details=[StuckPage(id=page.id, url=page.url) for page in stuck] if stuck is not None else None,
+            ),
+        )
+
+
+def _target(request: IndexRequest) -> tuple[str, str, tuple[str, ...]]:
+    """(base URL, seed URL, allowed paths) of a request, canonical. Raises InvalidRequest naming the field."""
+    base_url = canonical(request.base_url)
+    if base_url is None or "?" in request.base_url or "#" in request.base_url:
+        raise InvalidRequest(
+            "baseUrl: expected an http or https address without user, query or fragment, such as https://example.org, "
+            f"got {request.base_url[:200]!r}."
+        )
+    site = origin(base_url)
+    slug = request.seed_slug.strip()
+    full = slug.lower().startswith(("http://", "https://"))
+    seed_url = canonical(slug) if full else canonical(site + "/" + slug.removeprefix("/"))
+    if seed_url is None or origin(seed_url) != site or not slug:
+        raise InvalidRequest(f"seedSlug: expected a path on {site}, such as /docs, got {request.seed_slug[:200]!r}.")
+    seed_path = urlsplit(seed_url).path
+    allowed_paths = _allowed_paths(request.allowed_paths, site) or (default_allowed_path(seed_path),)
+    if not any(covers(path, seed_path) for path in allowed_paths):
+        raise InvalidRequest(
+            f"seedSlug: expected a path inside allowedPaths ({', '.join(allowed_paths)[:200]}), got {seed_path[:200]!r}."
+        )
+    return base_url.rstrip("/"), seed_url, allowed_paths
+
+
+def _allowed_paths(given: list[str] | None, site: str) -> tuple[str, ...]:
+    """The prefixes in canonical form, each once, without those that another one covers."""
+    paths: dict[str, None] = {}
+    for path in given or ():
+        url = canonical(site + path) if path.startswith("/") else None
+        if url is None or "?" in path or "#" in path:
+            raise InvalidRequest(f"allowedPaths: expected paths that begin with /, such as /docs, got {path[:200]!r}.")
+        paths[urlsplit(url).path.rstrip("/") or "/"] = None
+    return tuple(sorted(path for path in paths if not any(covers(other, path) for other in paths if other != path)))
+
+
+def _ensure_docset(
+    db: apsw.Connection,
+    base_url: str,
+    seed_url: str,
+    allowed_paths: tuple[str, ...],
+    request: IndexRequest,
+    default_max_pages: int,
+    now: int,
+) -> tuple[Docset, bool]:
+    """The docset of that origin that covers the request, else a new one; the seed is in its frontier or known."""
+    seed_path = urlsplit(seed_url).path
+    docset, new = None, False
+    for known in docsets.on_origin(db, origin(seed_url)):
+        if all(any(covers(mine, path) for mine in known.allowed_paths) for path in (*allowed_paths, seed_path)):
+            docset = known
+            break
+    if docset is None:
+        new = True
+        id_ = digest(origin(seed_url), *allowed_paths, size=6)
+        docset = Docset(
+            id=id_,
+            name=request.name or urlsplit(seed_url).netloc,
+            named=request.name is not None,
+            base_url=base_url,
+            seed_url=seed_url,
+            allowed_paths=allowed_paths,
+            max_pages=request.max_pages,
+            state=DocsetState.PENDING,
+            message=None,
+            created_at=now,
+            updated_at=now,
+            crawled_at=None,
+        )
+        docsets.insert(db, docset)
+    elif request.name is not None:
+        docsets.rename(db, docset.id, request.name, by_user=True, now=now)
+    max_pages = request.max_pages or docset.max_pages or default_max_pages
+    if request.max_pages is not None and not new:
+        docsets.set_max_pages(db, docset.id, max_pages)
+        docset = replace(docset, max_pages=max_pages)
+        pages.follow_left_out(db, docset.id, max_pages)
+    pages.retry(db, docset.id, pages.resolve(db, docset.id, seed_url))
+    pages.discover(db, docset.id, [seed_url], 0, None, max_pages)
+    return docset, new
+
+
+def _done(page: Page | None) -> bool:
+    return page is not None and page.state in _FINAL
+
+
+def _result(snippet: Snippet) -> ResultResponse:
+    hit, breadcrumb = snippet.hit, " > ".join(snippet.hit.path)
+    formatted = snippet.formatted
+    return ResultResponse(
+        chunk_id=hit.chunk_id,
+        page_id=hit.page_id,
+        docset_id=hit.docset_id,
+        content=snippet.content,
+        url=hit.url,
+        title=hit.title,
+        heading=hit.path[-1] if hit.path else hit.title,
+        score=round(hit.score, 4),
+        snippet=None
+        if formatted is None
+        else SnippetResponse(
+            formatted=formatted,
+            title=hit.title,
+            url=hit.url,
+            breadcrumb=breadcrumb,
+            content=snippet.content,
+            char_count=snippet.char_count,
+        ),
+    )
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for file in folder.rglob("*"):
+        try:
+            total += file.stat().st_size if file.is_file() else 0
+        except OSError:  # removed meanwhile
+            continue
+    return total

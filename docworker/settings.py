@@ -1,0 +1,107 @@
+"""Settings: defaults < `config.toml` in the data folder < `DOCWORKER_*` < command-line flags.
+
+Owns every default and the only look at the process's environment. An unknown key is an error, wherever it stands:
+a typo must not be silently ignored.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from docworker.errors import SettingsError
+
+ENV_PREFIX = "DOCWORKER_"
+
+
+class Settings(BaseModel):
+    """Every setting with its default. Names end in their unit; the description is what `docworker config` prints."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    data_dir: Annotated[Path, Field(description="folder of the index; one daemon per folder")] = Field(
+        default_factory=lambda: platformdirs.user_data_path("docworker")
+    )
+    cache_dir: Annotated[Path, Field(description="folder of prepared embedding models; safe to delete")] = Field(
+        default_factory=lambda: platformdirs.user_cache_path("docworker")
+    )
+    host: Annotated[str, Field(description="address to listen on; loopback only")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 takes a free one")] = 7432
+    keep_alive: Annotated[bool, Field(description="do not stop when the last editor session ends")] = False
+    model_dir: Annotated[Path | None, Field(description="folder with all-MiniLM-L6-v2 as model.onnx or model.safetensors")] = None
+    model_download: Annotated[bool, Field(description="let fastembed download the model when it is nowhere else")] = True
+    model_retry_s: Annotated[float, Field(gt=0, le=86_400, description="pause before looking for the model again")] = 60.0
+    embed_threads: Annotated[int, Field(ge=1, le=64, description="threads that embed")] = min(os.cpu_count() or 2, 4)
+    extract_workers: Annotated[int, Field(ge=1, le=16, description="processes that extract text")] = 1
+    extract_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest extraction of one page")] = 60.0
+    requests_per_docset: Annotated[int, Field(ge=1, le=32, description="requests to one site at once")] = 4
+    request_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest wait for a site, per read")] = 20.0
+    request_attempts: Annotated[int, Field(ge=1, le=10, description="attempts at one request")] = 3
+    max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page body kept")] = 16 * 2**20
+    max_pages: Annotated[int, Field(ge=1, le=1_000_000, description="most pages of one docset")] = 10_000
+    log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="lowest level logged")] = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings in force and where each came from: `default`, `config.toml`, an environment variable or `flag`."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def load(flags: Mapping[str, object | None] | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Settings from all four sources; a flag that is None counts as not given.
+
+    Raises SettingsError naming the source, the key and what was expected.
+    """
+    environ = os.environ if environ is None else environ
+    names = Settings.model_fields
+    values: dict[str, object] = {}
+    origins = dict.fromkeys(names, "default")
+
+    from_env: dict[str, str] = {}
+    for variable, value in environ.items():
+        if variable.startswith(ENV_PREFIX):
+            name = variable.removeprefix(ENV_PREFIX).lower()
+            if name not in names or variable != variable.upper():
+                raise SettingsError(f"{variable} is not a setting{_nearest(name)}; unset it or correct its name.")
+            from_env[name] = value
+    from_flags = {name: value for name, value in (flags or {}).items() if value is not None}
+
+    data_dir = Path(str(from_flags.get("data_dir") or from_env.get("data_dir") or platformdirs.user_data_path("docworker")))
+    for name, given in _read_file(data_dir / "config.toml").items():
+        if name not in names or name == "data_dir":
+            raise SettingsError(f"{name} in {data_dir / 'config.toml'} is not a setting{_nearest(name)}.")
+        values[name], origins[name] = given, "config.toml"
+    for name, text in from_env.items():
+        values[name], origins[name] = text, ENV_PREFIX + name.upper()
+    for name, flag in from_flags.items():
+        values[name], origins[name] = flag, "flag"
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise SettingsError(f"{name} (from {origins[name]}): {first['msg']}, got {first['input']!r}.") from error
+    return Loaded(settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()}), origins)
+
+
+def _read_file(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.") from error
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""

@@ -1,0 +1,1 @@
+"""The two stores: the catalog (SQLite, the truth) and the shelf (LanceDB, derived from it)."""

@@ -1,0 +1,79 @@
+"""Chunks and vectors in the catalog. Each function takes a connection and runs inside the caller's transaction."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import apsw
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A chunk that the catalog vouches for."""
+
+    chunk_id: str
+    page_id: str
+    docset_id: str
+    text_hash: str
+
+
+def listed(db: apsw.Connection, ids: Sequence[str]) -> dict[str, Listed]:
+    """Those of `ids` that belong to an indexed page. Anything else on the shelf is half-finished or stale."""
+    marks = ",".join("?" * len(ids))
+    rows = db.execute(f"SELECT id, page_id, docset_id, text_hash FROM chunks WHERE id IN ({marks})", tuple(ids))
+    return {row[0]: Listed(*row) for row in rows}
+
+
+def all_ids(db: apsw.Connection) -> set[str]:
+    """Every chunk id that the catalog lists."""
+    return {row[0] for row in db.execute("SELECT id FROM chunks")}
+
+
+def waiting(db: apsw.Connection, limit: int) -> list[Listed]:
+    """Up to `limit` chunks whose vector is not on the shelf, oldest first: the seed and what was found near it."""
+    rows = db.execute("SELECT id, page_id, docset_id, text_hash FROM chunks WHERE embedded = 0 ORDER BY seq LIMIT ?", (limit,))
+    return [Listed(*row) for row in rows]
+
+
+def mark_embedded(db: apsw.Connection, ids: Sequence[str]) -> list[str]:
+    """Note that vectors are on the shelf; returns the ids that are listed no more."""
+    gone = []
+    for id_ in ids:
+        db.execute("UPDATE chunks SET embedded = 1 WHERE id = ?", (id_,))
+        if not db.changes():
+            gone.append(id_)
+    return gone
+
+
+def keep_embedded(db: apsw.Connection, on_shelf: set[str]) -> None:
+    """Let every chunk wait for its vector whose id is not in `on_shelf`, and none that is."""
+    rows = db.execute("SELECT id, embedded FROM chunks").fetchall()
+    wrong = [(id_ in on_shelf, id_) for id_, embedded in rows if bool(embedded) != (id_ in on_shelf)]
+    db.executemany("UPDATE chunks SET embedded = ? WHERE id = ?", wrong)
+
+
+def vectors(db: apsw.Connection, model: str, text_hashes: Iterable[str]) -> dict[str, bytes]:
+    """The known vectors (little-endian float32) of these texts under `model`, by text hash."""
+    found: dict[str, bytes] = {}
+    for text_hash in text_hashes:
+        row = db.execute("SELECT vector FROM vectors WHERE model = ? AND text_hash = ?", (model, text_hash)).fetchone()
+        if row is not None:
+            found[text_hash] = row[0]
+    return found
+
+
+def remember_vectors(db: apsw.Connection, model: str, by_text_hash: Mapping[str, bytes]) -> None:
+    """Keep vectors, so that their texts are never embedded again under this model."""
+    db.executemany(
+        "INSERT OR REPLACE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
+        ((model, text_hash, vector) for text_hash, vector in by_text_hash.items()),
+    )
+
+
+def adopt_model(db: apsw.Connection, model: str) -> bool:
+    """Note which model the vectors on the shelf are of; returns whether there are some of another, which now wait anew."""
+    row = db.execute("SELECT value FROM meta WHERE key = 'shelf_model'").fetchone()
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('shelf_model', ?)", (model,))
+    if row is None or row[0] == model:
+        return False
+    db.execute("UPDATE chunks SET embedded = 0")
+    return True

@@ -1,0 +1,146 @@
+"""Docsets in the catalog. Each function takes a connection and runs inside the caller's transaction."""
+
+import json
+from dataclasses import dataclass
+
+import apsw
+
+from docworker.model import Docset, DocsetState, PageState
+from docworker.urls import origin
+
+_COLUMNS = "id, name, named, base_url, seed_url, allowed_paths, max_pages, state, message, created_at, updated_at, crawled_at"
+_Row = tuple[str, str, int, str, str, str, int | None, str, str | None, int, int, int | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many pages of a docset are in each state, how many chunks it has and with vectors, and its tries."""
+
+    pages: dict[PageState, int]
+    chunks: int
+    embedded: int
+    stuck: int
+    retried: int
+
+
+def _docset(row: _Row) -> Docset:
+    id_, name, named, base_url, seed_url, allowed_paths, max_pages, state, message, created, updated, crawled = row
+    paths = tuple(json.loads(allowed_paths))
+    return Docset(
+        id_,
+        name,
+        bool(named),
+        base_url,
+        seed_url,
+        paths,
+        max_pages,
+        DocsetState(state),
+        message,
+        created,
+        updated,
+        crawled,
+    )
+
+
+def all_docsets(db: apsw.Connection) -> list[Docset]:
+    """Every docset, oldest first."""
+    return [_docset(row) for row in db.execute(f"SELECT {_COLUMNS} FROM docsets ORDER BY created_at, id")]
+
+
+def get(db: apsw.Connection, docset_id: str) -> Docset | None:
+    """The docset with this id."""
+    row = db.execute(f"SELECT {_COLUMNS} FROM docsets WHERE id = ?", (docset_id,)).fetchone()
+    return None if row is None else _docset(row)
+
+
+def on_origin(db: apsw.Connection, site_origin: str) -> list[Docset]:
+    """The docsets of one origin, oldest first."""
+    rows = db.execute(f"SELECT {_COLUMNS} FROM docsets WHERE origin = ? ORDER BY created_at, id", (site_origin,))
+    return [_docset(row) for row in rows]
+
+
+def insert(db: apsw.Connection, docset: Docset) -> None:
+    """Add a docset."""
+    db.execute(
+        "INSERT INTO docsets (id, name, named, base_url, seed_url, origin, allowed_paths, max_pages, state, message, created_at,"
+        " updated_at, crawled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            docset.id,
+            docset.name,
+            docset.named,
+            docset.base_url,
+            docset.seed_url,
+            origin(docset.seed_url),
+            json.dumps(docset.allowed_paths),
+            docset.max_pages,
+            docset.state,
+            docset.message,
+            docset.created_at,
+            docset.updated_at,
+            docset.crawled_at,
+        ),
+    )
+
+
+def rename(db: apsw.Connection, docset_id: str, name: str, *, by_user: bool, now: int) -> None:
+    """Name a docset; a name that the user gave is never replaced by one from a page."""
+    db.execute(
+        "UPDATE docsets SET name = ?, named = max(named, ?), updated_at = ? WHERE id = ? AND (? OR NOT named)",
+        (name, by_user, now, docset_id, by_user),
+    )
+
+
+def set_max_pages(db: apsw.Connection, docset_id: str, max_pages: int) -> None:
+    """Give a docset a limit of its own."""
+    db.execute("UPDATE docsets SET max_pages = ? WHERE id = ?", (max_pages, docset_id))
+
+
+def set_state(db: apsw.Connection, docset_id: str, state: DocsetState, message: str | None, now: int) -> None:
+    """Set a docset's state and what is to be said about it."""
+    db.execute("UPDATE docsets SET state = ?, message = ?, updated_at = ? WHERE id = ?", (state, message, now, docset_id))
+
+
+def delete(db: apsw.Connection, docset_id: str) -> bool:
+    """Remove a docset with its pages, chunks and links, and vectors that no other docset's text needs.
+
+    Returns whether there was one.
+    """
+    hashes = [row[0] for row in db.execute("SELECT DISTINCT text_hash FROM chunks WHERE docset_id = ?", (docset_id,))]
+    db.execute("DELETE FROM docsets WHERE id = ?", (docset_id,))
+    existed = db.changes() > 0
+    db.executemany(
+        "DELETE FROM vectors WHERE text_hash = ?1 AND NOT EXISTS (SELECT 1 FROM chunks WHERE chunks.text_hash = ?1)",
+        ((text_hash,) for text_hash in hashes),
+    )
+    return existed
+
+
+def counts(db: apsw.Connection, docset_id: str, now: int) -> Counts:
+    """The numbers that `indexStatus` shows."""
+    pages = {
+        PageState(state): number
+        for state, number in db.execute("SELECT state, count(*) FROM pages WHERE docset_id = ? GROUP BY state", (docset_id,))
+    }
+    chunks, embedded = db.execute("SELECT count(*), coalesce(sum(embedded), 0) FROM chunks WHERE docset_id = ?", (docset_id,)).get
+    stuck, retried = db.execute(
+        "SELECT coalesce(sum(state = 'fetching' AND lease_until < ?), 0), coalesce(sum(attempts > 1), 0)"
+        " FROM pages WHERE docset_id = ?",
+        (now, docset_id),
+    ).get
+    return Counts(pages, chunks, embedded, stuck, retried)
+
+
+def finish_crawl(db: apsw.Connection, docset_id: str, state: DocsetState, message: str | None, now: int) -> None:
+    """Note that a docset's crawl came to its end, and how."""
+    set_state(db, docset_id, state, message, now)
+    db.execute("UPDATE docsets SET crawled_at = ? WHERE id = ?", (now, docset_id))
+
+
+def unfinished(db: apsw.Connection) -> list[Docset]:
+    """The docsets whose crawl is to go on, oldest first: those with pages in the frontier, or no end noted yet."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM docsets WHERE state IN ('pending', 'indexing')"
+        " OR EXISTS (SELECT 1 FROM pages WHERE docset_id = docsets.id AND pages.state IN ('pending', 'fetching'))"
+        " ORDER BY created_at, id"
+    )
+    return [_docset(row) for row in rows]

@@ -1,0 +1,271 @@
+"""The shelf: what retrieval needs, in LanceDB, derived from the catalog. Owns all of lancedb and pyarrow.
+
+    chunks     a row per chunk: text, and what a hit shows of it; BM25 searches it
+    vectors    a row per embedded chunk: id, docset, vector; only ever added to and deleted from
+
+Deleted whole, it is made again from the catalog without the network. Vectors stand in a table of their own because LanceDB
+rewrites a column when it is filled in: 20,500 chunks cost 976 MB of writes in one table, 59 MB in two (measured).
+Reads may run at any time and at once; writes are taken one after the other.
+
+    add → search_text finds the rows at once; add_vectors → search_vector finds them
+    tend_forever folds new rows into the BM25 index, merges small files and drops old versions
+"""
+
+import asyncio
+import importlib
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docworker.errors import StoreError
+
+if TYPE_CHECKING:  # lancedb takes a second to import: it is loaded when the shelf is opened, not before /health answers
+    import lancedb
+    import pyarrow as pa
+
+_CHUNKS, _VECTORS = "chunks", "vectors"
+_TEXT_INDEX, _ID_INDEX = "search_text_idx", "id_idx"
+# BM25 reads rows that are not in its index one by one: about 28 ms for 1,000 of them (measured on the python corpus).
+_TEND_ROWS = 500
+_QUIET_S = 1.0
+# Rows written since the last compaction of the vectors; a question then opens some 20 files.
+_COMPACT_VECTORS = 5_000
+# A question takes milliseconds; a version that was replaced a minute ago is no longer being read.
+_KEEP_VERSIONS = timedelta(minutes=1)
+# LanceDB's own defaults are gigabytes.
+_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES = 128 * 2**20, 32 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A chunk as the shelf holds it."""
+
+    id: str
+    docset_id: str
+    page_id: str
+    url: str
+    title: str
+    path: tuple[str, ...]
+    anchor: str | None
+    text: str
+    search_text: str
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """A chunk's vector: little-endian float32."""
+
+    id: str
+    docset_id: str
+    vector: bytes
+
+
+class Shelf:
+    """The two tables in a folder of their own."""
+
+    def __init__(
+        self,
+        database: "lancedb.AsyncConnection",
+        chunks: "lancedb.AsyncTable",
+        vectors: "lancedb.AsyncTable",
+        dimensions: int,
+    ) -> None:
+        self._database = database
+        self._chunks = chunks
+        self._vectors = vectors
+        self._dimensions = dimensions
+        self._writing = asyncio.Lock()
+        self._new_vectors = 0
+        self.grown = asyncio.Event()  # chunks came since somebody cleared it
+        self._changed = asyncio.Event()
+
+    @classmethod
+    async def open(cls, folder: Path, dimensions: int) -> "Shelf":
+        """Open, or make, the shelf in `folder`. Raises StoreError when it cannot be read; `discard` is the cure."""
+        try:
+            lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240  (once, at the start)
+            session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
+            database = await lancedb.connect_async(str(folder), session=session)
+            chunks = await _table(database, _CHUNKS, _chunk_schema())
+            vectors = await _table(database, _VECTORS, _vector_schema(dimensions))
+        except (OSError, RuntimeError, ValueError) as error:  # what lancedb raises for files that are not its own
+            raise StoreError(f"The shelf in {folder} cannot be used: {error}.") from error
+        return cls(database, chunks, vectors, dimensions)
+
+    @staticmethod
+    def discard(folder: Path) -> None:
+        """Delete the shelf's folder; the catalog holds all that it takes to make it again."""
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def close(self) -> None:
+        """Close the tables and their database."""
+        for closable in (self._chunks, self._vectors, self._database):
+            closable.close()  # type: ignore[no-untyped-call]  # lancedb leaves it out
+
+    # -- writing
+
+    async def add(self, rows: Sequence[Row]) -> None:
+        """Put chunks on the shelf; one whose id is there already is replaced."""
+        if rows:
+            async with self._writing:
+                await _upsert(self._chunks, _chunk_table(rows))
+            self.grown.set()
+            self._changed.set()
+
+    async def add_vectors(self, rows: Sequence[VectorRow]) -> None:
+        """Put vectors on the shelf; one whose id is there already is replaced."""
+        if rows:
+            async with self._writing:
+                await _upsert(self._vectors, _vector_table(rows, self._dimensions))
+            self._new_vectors += len(rows)
+            self._changed.set()
+
+    async def forget_vectors(self) -> None:
+        """Take all vectors off the shelf, because another model is in use."""
+        async with self._writing:
+            await self._vectors.delete("true")
+            self._changed.set()
+
+    async def remove(self, ids: Collection[str]) -> None:
+        """Take chunks and their vectors off the shelf."""
+        if ids:
+            await self._delete(f"id IN ({_quoted(ids)})")
+
+    async def remove_docset(self, docset_id: str) -> None:
+        """Take all that belongs to a docset off the shelf."""
+        await self._delete(f"docset_id IN ({_quoted([docset_id])})")
+
+    async def _delete(self, where: str) -> None:
+        async with self._writing:
+            await self._chunks.delete(where)
+            await self._vectors.delete(where)
+        self._changed.set()
+
+    async def tend_forever(self) -> None:
+        """Keep the tables small to read: compact when many rows are new, or when nothing was written for a second."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            await asyncio.sleep(_QUIET_S)
+            stats = await self._chunks.index_stats(_TEXT_INDEX)
+            waiting = stats.num_unindexed_rows if stats is not None else 0
+            quiet = not self._changed.is_set()
+            if waiting >= _TEND_ROWS or quiet:
+                await self._compact(self._chunks, _KEEP_VERSIONS)
+            if self._new_vectors >= _COMPACT_VECTORS or quiet:
+                self._new_vectors = 0
+                await self._compact(self._vectors, _KEEP_VERSIONS)
+            if quiet:
+                await asyncio.sleep(_KEEP_VERSIONS.total_seconds())
+                await self.prune()
+
+    async def prune(self, *, alone: bool = False) -> None:
+        """Drop versions that nobody reads any more. `alone`: nobody reads or writes; leftovers of a crash go too."""
+        keep = timedelta(milliseconds=1) if alone else _KEEP_VERSIONS
+        for table in (self._chunks, self._vectors):
+            await self._compact(table, keep, leftovers=alone)
+
+    async def _compact(self, table: "lancedb.AsyncTable", keep: timedelta, *, leftovers: bool = False) -> None:
+        async with self._writing:
+            await table.optimize(cleanup_older_than=keep, delete_unverified=leftovers)
+
+    # -- reading
+
+    async def search_text(self, query: str, docset_ids: Collection[str] | None, limit: int) -> list[tuple[str, float]]:
+        """(id, BM25 score) of the chunks that share words with `query`, best first."""
+        from lancedb.query import MatchQuery
+
+        words = MatchQuery(query=query, column="search_text")  # type: ignore[call-arg]  # its defaults are hidden from mypy
+        found = self._chunks.query().nearest_to_text(words)
+        if docset_ids is not None:
+            found = found.where(f"docset_id IN ({_quoted(docset_ids)})")
+        rows = await found.select(["id", "_score"]).limit(limit).to_arrow()
+        return list(zip(rows["id"].to_pylist(), rows["_score"].to_pylist(), strict=True))
+
+    async def search_vector(self, vector: bytes, docset_ids: Collection[str] | None, limit: int) -> list[tuple[str, float]]:
+        """(id, cosine similarity) of the chunks nearest to `vector`, best first."""
+        import numpy as np
+
+        found = self._vectors.query().nearest_to(np.frombuffer(vector, "<f4")).distance_type("cosine")
+        if docset_ids is not None:
+            found = found.where(f"docset_id IN ({_quoted(docset_ids)})")
+        rows = await found.select(["id", "_distance"]).limit(limit).to_arrow()
+        return [(id_, 1 - far) for id_, far in zip(rows["id"].to_pylist(), rows["_distance"].to_pylist(), strict=True)]
+
+    async def load(self, ids: Collection[str]) -> dict[str, Row]:
+        """The chunks with these ids, as far as they are there."""
+        if not ids:
+            return {}
+        rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").limit(len(ids)).to_list()
+        return {row["id"]: Row(**{**row, "path": tuple(row["path"])}) for row in rows}
+
+    async def ids(self) -> set[str]:
+        """The id of every chunk."""
+        return await _ids(self._chunks)
+
+    async def vector_ids(self) -> set[str]:
+        """The id of every chunk that has its vector."""
+        return await _ids(self._vectors)
+
+
+async def _table(database: "lancedb.AsyncConnection", name: str, schema: "pa.Schema") -> "lancedb.AsyncTable":
+    """Open a table, or make it; with its indices, also after a crash between the two."""
+    from lancedb.index import FTS, BTree
+
+    if name in (await database.list_tables()).tables:
+        table = await database.open_table(name)
+    else:
+        table = await database.create_table(name, schema=schema)
+    present = {index.name for index in await table.list_indices()}
+    if _ID_INDEX not in present:
+        await table.create_index("id", config=BTree(), name=_ID_INDEX)
+    if name == _CHUNKS and _TEXT_INDEX not in present:
+        await table.create_index("search_text", config=FTS(), name=_TEXT_INDEX)
+    return table
+
+
+async def _upsert(table: "lancedb.AsyncTable", rows: "pa.Table") -> None:
+    await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
+
+
+async def _ids(table: "lancedb.AsyncTable") -> set[str]:
+    return set((await table.query().select(["id"]).to_arrow())["id"].to_pylist())
+
+
+def _chunk_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    fields = {name: pa.string() for name in Row.__slots__} | {"path": pa.list_(pa.string())}
+    return pa.schema(list(fields.items()))
+
+
+def _vector_schema(dimensions: int) -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema([("id", pa.string()), ("docset_id", pa.string()), ("vector", pa.list_(pa.float32(), dimensions))])
+
+
+def _chunk_table(rows: Sequence[Row]) -> "pa.Table":
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [getattr(row, name) for row in rows] for name in Row.__slots__}
+    return pa.table(columns | {"path": [list(row.path) for row in rows]}, schema=_chunk_schema())
+
+
+def _vector_table(rows: Sequence[VectorRow], dimensions: int) -> "pa.Table":
+    import numpy as np
+    import pyarrow as pa
+
+    values = np.concatenate([np.frombuffer(row.vector, "<f4") for row in rows])
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(values, pa.float32()), dimensions)
+    ids, docset_ids = [row.id for row in rows], [row.docset_id for row in rows]
+    return pa.table([pa.array(ids), pa.array(docset_ids), vectors], schema=_vector_schema(dimensions))
+
+
+def _quoted(values: Collection[str]) -> str:
+    """An SQL list of string literals; an empty one matches nothing."""
+    return ", ".join("'" + value.replace("'", "''") + "'" for value in values) or "NULL"

@@ -1,0 +1,102 @@
+"""URLs: their canonical form and the scope test. Pure.
+
+One page has one canonical URL. Two spellings that RFC 3986 section 6.2.2 calls equivalent are one canonical URL:
+scheme and host in lower case, no default port, no dot segments, one form of percent-encoding, no fragment.
+"""
+
+import re
+from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_MAX_URL_CHARS = 2_048
+# RFC 3986 section 3.3: what may stand unescaped in a path; in a query also `?`. `%` never: it is decoded first.
+_PATH_SAFE = "/:@!$&'()*+,;=~-._"
+_ESCAPED_RESERVED = re.compile(r"%(2[Ff3]|3[Ff]|25|26|3[Dd]|2[Bb]|3[Bb])")
+
+
+def canonical(url: str, base: str | None = None) -> str | None:
+    """The canonical form of `url`, resolved against `base`; None for what is not a page on the web.
+
+    None: other schemes than http and https, user info, a malformed host or port, over 2,048 characters.
+    """
+    try:
+        parts = urlsplit(urljoin(base, url.strip()) if base else url.strip())
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii") if not _is_ascii(parts.hostname) else parts.hostname
+    except (ValueError, UnicodeError):
+        return None
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not host or parts.username is not None or parts.password is not None:
+        return None
+    netloc = f"[{host}]" if ":" in host else host
+    if port is not None and port != _DEFAULT_PORTS[scheme]:
+        netloc += f":{port}"
+    path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
+    result = urlunsplit((scheme, netloc, path, _one_encoding(parts.query, _PATH_SAFE + "?"), ""))
+    return result if len(result) <= _MAX_URL_CHARS else None
+
+
+def _is_ascii(host: str | None) -> bool:
+    return host is None or host.isascii()
+
+
+def _one_encoding(text: str, safe: str) -> str:
+    """Percent-encode what must be and nothing else; an escaped reserved character stays escaped (`%2F` is not `/`)."""
+    pieces = _ESCAPED_RESERVED.split(text)
+    encoded = [quote(unquote_to_bytes(piece), safe=safe) for piece in pieces[::2]]
+    reserved = ["%" + code.upper() for code in pieces[1::2]]
+    return "".join(a + b for a, b in zip(encoded, [*reserved, ""], strict=True))
+
+
+def _without_dot_segments(path: str) -> str:
+    """RFC 3986 section 5.2.4, also for paths that urljoin leaves alone (absolute URLs)."""
+    kept: list[str] = []
+    segments = path.split("/")
+    for segment in segments:
+        if segment == "..":
+            if len(kept) > 1:
+                kept.pop()
+        elif segment != ".":
+            kept.append(segment)
+    if segments[-1] in (".", ".."):
+        kept.append("")
+    return "/".join(kept)
+
+
+def origin(url: str) -> str:
+    """`scheme://host[:port]` of a canonical URL."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def path_of(url: str) -> str:
+    """The path of a canonical URL, with its query when it has one."""
+    parts = urlsplit(url)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def default_allowed_path(seed_path: str) -> str:
+    """The seed's directory: `/docs/start` → `/docs`, `/en/stable/` → `/en/stable`, `/` and `/index.html` → `/`.
+
+    A seed directly under the root that is no file (`/docs`) is taken for a directory itself.
+    """
+    directory, _, name = seed_path.rpartition("/")
+    if not directory and name and not name.endswith((".html", ".htm", ".xhtml")):
+        return seed_path
+    return directory or "/"
+
+
+def covers(prefix: str, path: str) -> bool:
+    """Whether `path` lies below `prefix` by whole segments: `/docs` covers `/docs` and `/docs/x`, not `/docsets`."""
+    trimmed = prefix.rstrip("/")
+    return path == trimmed or path.startswith(trimmed + "/")
+
+
+def in_scope(url: str, site_origin: str, allowed_paths: tuple[str, ...]) -> bool:
+    """Whether a canonical URL is on the docset's origin and below one of its allowed paths."""
+    return origin(url) == site_origin and any(covers(prefix, urlsplit(url).path) for prefix in allowed_paths)
+
+
+def with_anchor(url: str, anchor: str | None) -> str:
+    """`url` citing a section; the anchor (as in the page's `id`) is encoded as RFC 3986 section 3.5 wants it."""
+    return url if anchor is None else f"{url}#{quote(anchor, safe=_PATH_SAFE + '?')}"
