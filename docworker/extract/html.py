@@ -39,7 +39,7 @@ def extract(url: str, body: bytes, charset: str | None) -> Extracted:
     """
     tree = LexborHTMLParser(decode(body, charset))
     base_tag = tree.css_first("base[href]")
-    base = (None if base_tag is None else _absolute(url, base_tag.attributes.get("href"))) or url
+    base = url if base_tag is None else _absolute(url, base_tag.attributes["href"]) or url
     links = _links(tree, base)
     redirect = _meta_refresh(tree, base, url)
     head_title = _text(tree.css_first("title"))

@@ -1,0 +1,91 @@
+"""A docworker daemon of its own for tests, the demo and the benchmarks: a real process on a free port."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from cli.client import find
+from docworker.settings import load
+
+_START_S = 60.0
+
+
+class Daemon:
+    """The daemon of `data_dir`, with settings such as `max_pages=5` given through the environment.
+
+    Entered it is started and ready; `kill` and `start` may be called in between.
+    """
+
+    def __init__(self, data_dir: Path, cache_dir: Path, **settings: object) -> None:
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("DOCWORKER_")} | {
+            "DOCWORKER_DATA_DIR": str(data_dir),
+            "DOCWORKER_CACHE_DIR": str(cache_dir),
+            "DOCWORKER_PORT": "0",
+        }
+        self.environment |= {f"DOCWORKER_{name.upper()}": str(value) for name, value in settings.items()}
+        self.settings = load(environ=self.environment).settings
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def start(self) -> None:
+        """Start the process and wait until it serves more than /health."""
+        self.process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], env=self.environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + _START_S
+        while time.monotonic() < deadline:
+            address = find(self.settings)
+            if address is not None and address.pid == self.process.pid:
+                self.url = address.url
+                if self.get("/health")["ready"]:
+                    return
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the daemon ended with {self.process.returncode}: {self.log()[-2000:]}")
+            time.sleep(0.02)
+        raise RuntimeError(f"the daemon is not ready after {_START_S} s: {self.log()[-2000:]}")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send the process a signal and wait until it is gone."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            self.process.wait(30)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end()
+
+    def log(self) -> str:
+        """What the daemon has logged so far."""
+        file = self.settings.data_dir / "docworker.log"
+        return file.read_text("utf-8") if file.exists() else ""
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        """One request, whatever comes back."""
+        return httpx.request(method, self.url + path, timeout=120, **arguments)
+
+    def get(self, path: str, **query: Any) -> Any:
+        """The JSON of a successful GET."""
+        return self.request("GET", path, params=query).raise_for_status().json()
+
+    def post(self, path: str, **body: Any) -> Any:
+        """The JSON of a successful POST."""
+        return self.request("POST", path, json=body).raise_for_status().json()
+
+    def wait_ready(self, docset_id: str, *, vectors: bool = False, timeout_s: float = 120) -> Any:
+        """The docset once its crawl has ended (and every vector is there)."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            docset = self.get(f"/docset/{docset_id}")
+            counts = docset["indexStatus"]
+            if docset["status"] in ("ready", "error") and (not vectors or counts["embeddedChunks"] == counts["totalChunks"]):
+                return docset
+            time.sleep(0.05)
+        raise RuntimeError(f"docset {docset_id} is not ready after {timeout_s} s: {self.log()[-2000:]}")
