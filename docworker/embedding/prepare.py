@@ -205,9 +205,11 @@ SAMPLES = (
     "`ConnectionError` when nothing answers after *retries* attempts, and `ValueError` when *address* has no port.",
     "Configuration > Logging\n| key | default | meaning |\n| --- | --- | --- |\n"
     "| level | info | lowest level that is written |\n"
-    "| file | none | where to write; standard error when it is not set |\n| rotate | 10 MiB | size at which a new file is begun |",
+    "| file | none | where to write; standard error when it is not set |\n"
+    "| rotate | 10 MiB | size at which a new file is begun |",
     "Reading files line by line\n```python\nwith open(path, encoding='utf-8') as lines:\n"
-    "    for number, line in enumerate(lines, 1):\n        if line.startswith('#'):\n            continue\n"
+    "    for number, line in enumerate(lines, 1):\n"
+    "        if line.startswith('#'):\n            continue\n"
     "        yield number, line.rstrip('\\n')\n```",
     "Options > --dry-run\nShow what would be changed, and change nothing.",
     "Transactions\nA transaction is either kept whole or not at all. Between its begin and its end other connections see the "

@@ -39,7 +39,8 @@ def extract(url: str, body: bytes, charset: str | None) -> Extracted:
     """
     tree = LexborHTMLParser(decode(body, charset))
     base_tag = tree.css_first("base[href]")
-    base = url if base_tag is None else _absolute(url, base_tag.attributes["href"]) or url
+    declared = None if base_tag is None else base_tag.attributes.get("href")
+    base = _absolute(url, declared) or url
     links = _links(tree, base)
     redirect = _meta_refresh(tree, base, url)
     head_title = _text(tree.css_first("title"))
