@@ -62,8 +62,8 @@ def decode(body: bytes, charset: str | None) -> str:
         if body.startswith(mark):
             return body[len(mark) :].decode(name, "replace")
     declared = _DECLARED.search(body[:_DECLARED_WITHIN])
-    for name in (charset, declared[1].decode("ascii", "replace") if declared else None):
-        if name and (codec := _codec(name)):
+    for candidate in (charset, declared[1].decode("ascii", "replace") if declared else None):
+        if candidate and (codec := _codec(candidate)):
             return body.decode(codec, "replace")
     try:
         return body.decode("utf-8")
