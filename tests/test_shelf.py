@@ -1,0 +1,255 @@
+"""The shelf on a real LanceDB folder: what is added is found, what is removed is not, and a lost folder can be made again."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from docworker.errors import StoreError
+from docworker.store.shelf import Row, Shelf, VectorRow
+
+DIMENSIONS = 4
+
+
+def row(id_: str, text: str, docset_id: str = "docs", page_id: str = "page") -> Row:
+    return Row(id_, docset_id, page_id, "https://example.org/docs", "Title", ("Above", "Heading"), "anchor", text, text)
+
+
+def vector(*values: float) -> bytes:
+    found = np.array(values, "<f4")
+    return (found / np.linalg.norm(found)).astype("<f4").tobytes()
+
+
+def at(id_: str, *values: float, docset_id: str = "docs") -> VectorRow:
+    return VectorRow(id_, docset_id, vector(*values))
+
+
+async def found(shelf: Shelf, query: str, docset_ids: list[str] | None = None, limit: int = 10) -> list[str]:
+    return [id_ for id_, _ in await shelf.search_text(query, docset_ids, limit)]
+
+
+async def near(shelf: Shelf, *values: float, docset_ids: list[str] | None = None, limit: int = 10) -> list[str]:
+    return [id_ for id_, _ in await shelf.search_vector(vector(*values), docset_ids, limit)]
+
+
+@pytest.fixture
+async def shelf(tmp_path: Path) -> AsyncIterator[Shelf]:
+    opened = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    yield opened
+    opened.close()
+
+
+async def test_an_empty_shelf_finds_nothing(shelf: Shelf) -> None:
+    assert await found(shelf, "anything") == []
+    assert await near(shelf, 1, 0, 0, 0) == []
+    assert await shelf.load(["x"]) == {}
+    assert await shelf.load([]) == {}
+    assert await shelf.ids() == await shelf.vector_ids() == set()
+
+
+async def test_a_row_is_found_by_its_text_at_once_and_loaded_as_it_was(shelf: Shelf) -> None:
+    zebra = row("1", "The zebra crosses the road.")
+    await shelf.add([zebra, row("2", "A giraffe stands still.")])
+    assert await found(shelf, "zebra") == ["1"]
+    assert await shelf.load(["1", "missing"]) == {"1": zebra}
+
+
+async def test_a_row_without_path_and_anchor_is_loaded_as_it_was(shelf: Shelf) -> None:
+    bare = Row("1", "d", "p", "https://example.org/", "", (), None, "Text – ü 漢字 🙂", "Text – ü 漢字 🙂")
+    await shelf.add([bare])
+    assert await shelf.load(["1"]) == {"1": bare}
+
+
+async def test_a_question_in_many_words_finds_rows_with_some_of_them_the_best_first(shelf: Shelf) -> None:
+    await shelf.add([row("some", "Install the package."), row("none", "Nothing here."), row("most", "How to install with pip.")])
+    scored = await shelf.search_text("how do I install something with pip", None, 10)
+    assert [id_ for id_, _ in scored] == ["most", "some"]
+    assert scored[0][1] > scored[1][1] > 0
+
+
+async def test_adding_is_idempotent_by_id(shelf: Shelf) -> None:
+    await shelf.add([row("1", "walrus")])
+    await shelf.add([row("1", "walrus"), row("2", "penguin")])
+    await shelf.add([row("1", "seal")])
+    assert await found(shelf, "walrus") == []
+    assert await found(shelf, "seal") == ["1"]
+    assert await shelf.ids() == {"1", "2"}
+    await shelf.add_vectors([at("1", 1, 0, 0, 0)])
+    await shelf.add_vectors([at("1", 0, 1, 0, 0), at("2", 1, 0, 0, 0)])
+    assert await shelf.vector_ids() == {"1", "2"}
+    assert await near(shelf, 0, 1, 0, 0) == ["1", "2"]
+
+
+async def test_adding_nothing_does_nothing(shelf: Shelf) -> None:
+    await shelf.add([])
+    await shelf.add_vectors([])
+    await shelf.remove([])
+    assert await shelf.ids() == set()
+    assert not shelf.grown.is_set()
+
+
+async def test_the_docset_filter_works_inside_the_search_not_on_its_first_results(shelf: Shelf) -> None:
+    crowd = [row(f"many{number}", "badger badger badger", "many") for number in range(60)]
+    await shelf.add([*crowd, row("few1", "one badger among other words of no interest", "few")])
+    await shelf.add_vectors([at(f"many{number}", 1, 0.001 * number, 0, 0, docset_id="many") for number in range(60)])
+    await shelf.add_vectors([at("few1", 0, 1, 0, 0, docset_id="few")])
+    assert await found(shelf, "badger", ["few"], 5) == ["few1"]
+    assert await near(shelf, 1, 0, 0, 0, docset_ids=["few"], limit=5) == ["few1"]
+    assert len(await found(shelf, "badger", ["few", "many"], 100)) == 61
+    assert len(await found(shelf, "badger", None, 100)) == 61
+
+
+async def test_an_empty_filter_finds_nothing(shelf: Shelf) -> None:
+    await shelf.add([row("1", "otter")])
+    await shelf.add_vectors([at("1", 1, 0, 0, 0)])
+    assert await found(shelf, "otter", []) == []
+    assert await near(shelf, 1, 0, 0, 0, docset_ids=[]) == []
+
+
+@pytest.mark.parametrize("id_", ["it's", "a'b''c", "') OR ('1' = '1", 'say "x"', "back\\slash", "per%cent_", "`tick`"])
+async def test_quotes_and_marks_in_ids_are_only_characters(shelf: Shelf, id_: str) -> None:
+    await shelf.add([row(id_, "heron", docset_id=id_), row("other", "heron", docset_id="other")])
+    await shelf.add_vectors([at(id_, 1, 0, 0, 0, docset_id=id_), at("other", 1, 0, 0, 0, docset_id="other")])
+    assert set(await shelf.load([id_])) == {id_}
+    assert await found(shelf, "heron", [id_]) == [id_]
+    assert await near(shelf, 1, 0, 0, 0, docset_ids=[id_]) == [id_]
+    await shelf.remove([id_])
+    assert await shelf.ids() == await shelf.vector_ids() == {"other"}
+    await shelf.add([row(id_, "heron", docset_id=id_)])
+    await shelf.remove_docset(id_)
+    assert await shelf.ids() == {"other"}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "it's a heron", '"heron', "heron AND", "heron OR (", "(((heron", "heron~2", "+heron -x", "search_text:heron", "heron*",
+        "heron^5", "[heron TO x]", "{heron}", "heron\\", "heron && ||", "'; DROP TABLE chunks; --heron ", "NOT heron", "heron\x00",
+        "<heron>",
+    ],
+)  # fmt: skip
+async def test_query_syntax_is_only_characters(shelf: Shelf, query: str) -> None:
+    await shelf.add([row("1", "A grey heron waits."), row("2", "Something else.")])
+    assert await found(shelf, query) == ["1"]
+
+
+@pytest.mark.parametrize("query", ["", " ", "!!!", "***", "()", "🙂", "\x00", "the of and"])
+async def test_a_query_without_a_word_that_is_indexed_finds_nothing(shelf: Shelf, query: str) -> None:
+    await shelf.add([row("1", "A grey heron waits.")])
+    assert await found(shelf, query) == []
+
+
+async def test_nearest_come_first_with_their_cosine_similarity(shelf: Shelf) -> None:
+    await shelf.add_vectors([at("far", 0, 0, 1, 0), at("same", 2, 0, 0, 0), at("half", 1, 3**0.5, 0, 0), at("against", -1, 0, 0, 0)])
+    scored = await shelf.search_vector(vector(1, 0, 0, 0), None, 10)
+    assert [id_ for id_, _ in scored] == ["same", "half", "far", "against"]
+    assert [score for _, score in scored] == pytest.approx([1.0, 0.5, 0.0, -1.0], abs=1e-5)
+    assert await near(shelf, 1, 0, 0, 0, limit=2) == ["same", "half"]
+
+
+async def test_removed_rows_are_gone_from_both_tables_and_others_stay(shelf: Shelf) -> None:
+    await shelf.add([row("1", "lynx"), row("2", "lynx"), row("3", "lynx", "other")])
+    await shelf.add_vectors([at("1", 1, 0, 0, 0), at("2", 1, 0, 0, 0), at("3", 1, 0, 0, 0, docset_id="other")])
+    await shelf.remove(["1", "unknown"])
+    assert await shelf.ids() == await shelf.vector_ids() == {"2", "3"}
+    assert sorted(await found(shelf, "lynx")) == sorted(await near(shelf, 1, 0, 0, 0)) == ["2", "3"]
+    await shelf.remove_docset("docs")
+    assert await shelf.ids() == await shelf.vector_ids() == {"3"}
+    assert await found(shelf, "lynx") == await near(shelf, 1, 0, 0, 0) == ["3"]
+
+
+async def test_forgotten_vectors_leave_the_chunks(shelf: Shelf) -> None:
+    await shelf.add([row("1", "lynx")])
+    await shelf.add_vectors([at("1", 1, 0, 0, 0)])
+    await shelf.forget_vectors()
+    assert await near(shelf, 1, 0, 0, 0) == []
+    assert await found(shelf, "lynx") == ["1"]
+    await shelf.add_vectors([at("1", 0, 1, 0, 0)])
+    assert await near(shelf, 1, 0, 0, 0) == ["1"]
+
+
+async def test_opening_again_keeps_everything(tmp_path: Path) -> None:
+    first = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    await first.add([row("1", "moose"), row("2", "elk")])
+    await first.add_vectors([at("1", 1, 0, 0, 0)])
+    await first.remove(["2"])
+    first.close()
+    second = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    assert await second.load(["1", "2"]) == {"1": row("1", "moose")}
+    assert await found(second, "moose") == await near(second, 1, 0, 0, 0) == ["1"]
+    await second.add([row("3", "moose calf")])
+    assert sorted(await found(second, "moose")) == ["1", "3"]
+    second.close()
+
+
+async def test_pruning_alone_drops_old_versions_and_loses_no_row(tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    shelf = await Shelf.open(folder, DIMENSIONS)
+    for number in range(30):
+        await shelf.add([row(str(number), f"common word{number}")])
+        await shelf.add_vectors([at(str(number), 1, number, 0, 0)])
+    await shelf.remove([str(number) for number in range(10)])
+    before = sum(1 for _ in folder.rglob("*"))
+    await shelf.prune(alone=True)
+    kept = {str(number) for number in range(10, 30)}
+    assert await shelf.ids() == await shelf.vector_ids() == kept
+    assert set(await found(shelf, "common", limit=50)) == set(await near(shelf, 1, 0, 0, 0, limit=50)) == kept
+    assert await found(shelf, "word17") == ["17"]
+    assert sum(1 for _ in folder.rglob("*")) < before / 3
+    shelf.close()
+    again = await Shelf.open(folder, DIMENSIONS)
+    assert await again.ids() == kept
+    again.close()
+
+
+async def test_pruning_twice_and_an_empty_shelf_are_fine(shelf: Shelf) -> None:
+    await shelf.prune(alone=True)
+    await shelf.add([row("1", "moose")])
+    await shelf.prune(alone=True)
+    await shelf.prune(alone=True)
+    assert await found(shelf, "moose") == ["1"]
+
+
+def spoil(folder: Path, how: str) -> None:
+    """Do to a shelf's folder what disks and people do."""
+    match how:
+        case "garbage files":
+            for file in [file for file in folder.rglob("*") if file.is_file()]:
+                file.write_bytes(b"garbage" * 30)
+        case "empty files":
+            for file in [file for file in folder.rglob("*") if file.is_file()]:
+                file.write_bytes(b"")
+        case "no versions":
+            for file in [file for file in folder.rglob("*.manifest")]:
+                file.unlink()
+        case "a file in its place":
+            Shelf.discard(folder)
+            folder.write_text("not a folder", "utf-8")
+
+
+SPOILT = ["garbage files", "empty files", "no versions", "a file in its place"]
+
+
+@pytest.mark.parametrize("how", SPOILT)
+async def test_a_folder_that_is_spoilt_gives_a_store_error_and_discard_cures_it(tmp_path: Path, how: str) -> None:
+    folder = tmp_path / "shelf"
+    shelf = await Shelf.open(folder, DIMENSIONS)
+    await shelf.add([row("1", "moose")])
+    shelf.close()
+    spoil(folder, how)
+    with pytest.raises(StoreError, match="cannot be used"):
+        await Shelf.open(folder, DIMENSIONS)
+    Shelf.discard(folder)
+    cured = await Shelf.open(folder, DIMENSIONS)
+    assert await cured.ids() == set()
+    await cured.add([row("2", "moose")])
+    assert await found(cured, "moose") == ["2"]
+    cured.close()
+
+
+async def test_vectors_of_another_length_are_told_when_the_shelf_is_opened(tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    (await Shelf.open(folder, DIMENSIONS)).close()
+    with pytest.raises(StoreError):
+        await Shelf.open(folder, DIMENSIONS * 2)
