@@ -7,7 +7,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import ParamSpec
 from urllib.parse import urlsplit
 
@@ -187,22 +186,19 @@ def index(
 def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
     """Wait until a docset is crawled and, where there is a model, all its vectors are there; show the way."""
     begin = time.monotonic()
-    context: AbstractContextManager[object] = nullcontext()
-    bar = None
-    if show:
-        bar = click.progressbar(length=1, file=sys.stderr, item_show_func=str, show_eta=False, show_percent=True, width=24)
-        context = bar
-    with context:
+    bar = click.progressbar(
+        length=1, file=sys.stderr, item_show_func=lambda item: item or "", show_eta=False, width=24, hidden=not show
+    )
+    with bar:
         while True:
             docset = client.docset(docset_id)
             counts = docset.index_status
             crawled = docset.status in (DocsetState.READY, DocsetState.ERROR)
-            if bar is not None:
-                # a page is fetched, cut and embedded: two steps, since the vectors take the longer part
-                done = counts.total_pages - counts.pending_pages + counts.embedded_chunks
-                bar.length = max(1, counts.total_pages + max(counts.total_chunks, 1))
-                bar.pos = min(done, bar.length)
-                bar.update(0, render.progress(docset, counts.embedded_chunks / max(time.monotonic() - begin, 0.1)))
+            # a page is fetched and cut, then its chunks are embedded: the second takes the longer part
+            bar.length = max(1, counts.total_pages + counts.total_chunks)
+            bar.pos = counts.total_pages - counts.pending_pages + counts.embedded_chunks
+            bar.current_item = render.progress(docset, counts.embedded_chunks / max(time.monotonic() - begin, 0.1))
+            bar.render_progress()
             if crawled and (counts.embedded_chunks >= counts.total_chunks or client.status().model.state == "unavailable"):
                 return docset
             time.sleep(_POLL_S)

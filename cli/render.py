@@ -83,7 +83,7 @@ def progress(docset: DocsetResponse, rate: float) -> str:
         waiting = f"{counts.total_chunks - counts.embedded_chunks} vectors to go"
     else:
         waiting = "done"
-    return f"{counts.indexed_pages} pages, {counts.total_chunks} chunks, {rate:.0f}/s, {waiting}"
+    return f"{counts.indexed_pages} pages, {counts.total_chunks} chunks, {rate:.0f} embedded/s, {waiting}"
 
 
 def outcome(docset: DocsetResponse) -> str:

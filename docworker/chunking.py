@@ -10,7 +10,7 @@ language, a cut table repeats its header. An API entry is never joined with anyt
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from docworker.model import Chunk, Document, Section, digest
@@ -19,7 +19,10 @@ from docworker.model import Chunk, Document, Section, digest
 MAX_CHARS = 1_200
 # A section shorter than this says too little alone to be found by its vector.
 _SMALL_CHARS = 300
-_FENCE = re.compile(r"^(\s*)(`{3,}|~{3,})(.*)$")
+# A line that opens or closes fenced code: what stands before it (indentation, bullet, quotation mark), fence, language.
+FENCE = re.compile(r"^((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*)(`{3,}|~{3,})(.*)$", re.MULTILINE)
+_ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
+_SPACE = re.compile(r"\s")
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 
@@ -121,7 +124,7 @@ def _blocks(text: str) -> Iterator[str]:
     lines: list[str] = []
     fence: str | None = None
     for line in text.split("\n"):
-        match = _FENCE.match(line)
+        match = FENCE.match(line)
         if fence is None and match:
             fence = match[2]
         elif fence is not None and match and match[2].startswith(fence) and not match[3].strip():
@@ -139,33 +142,61 @@ def _blocks(text: str) -> Iterator[str]:
 def _cut_block(block: str, limit: int) -> Iterator[str]:
     """A block that is too long, cut where it shows least; every piece stands for itself."""
     lines = block.split("\n")
-    if match := _FENCE.match(lines[0]):
-        closing = match[1] + match[2]
-        body = lines[1:-1] if len(lines) > 1 and lines[-1].strip() == match[2] else lines[1:]
-        for piece in _pack(_code_parts(body, limit), max(limit - len(lines[0]) - len(closing) - 2, limit // 2), "\n"):
-            yield f"{lines[0]}\n{piece.strip(chr(10))}\n{closing}"
+    parts = list(_parts(lines))
+    if len(parts) > 1:
+        yield from _pack(parts, limit, "\n", _cut_block)
+    elif match := FENCE.match(lines[0]):
+        indent = re.sub(r"[^>\s]", " ", match[1])
+        closing = indent + match[2]
+        body = lines[1:-1] if len(lines) > 1 and lines[-1].strip("> \t") == match[2] else lines[1:]
+        opening, room = lines[0], max(limit - len(lines[0]) - len(closing) - 2, limit // 2)
+        for piece in _pack(re.split(r"\n(?=\n)", "\n".join(body)), room, "\n", _cut_lines):
+            yield f"{opening}\n{piece.strip(chr(10))}\n{closing}"
+            opening = indent + lines[0][len(match[1]) :]
     elif lines[0].startswith("|") and len(lines) > 2:
-        head = "\n".join(lines[:2])
-        room = max(limit - len(head) - 1, limit // 2)
-        for piece in _pack(lines[2:], room, "\n"):
-            yield f"{head}\n{piece}"
-    elif len(lines) > 1 and any(re.match(r"\s*(?:[-*+]|\d+[.)])\s", line) for line in lines):
-        yield from _pack(re.split(r"\n(?=\s*(?:[-*+]|\d+[.)])\s)", block), limit, "\n")
+        head = "\n".join(lines[:2]) + "\n"
+        if len(head) > limit // 2:  # repeated, it would leave no room for the rows
+            head, lines = "", ["", "", *lines]
+        for piece in _pack(lines[2:], limit - len(head), "\n", _words):
+            yield head + piece
     else:
-        yield from _pack(_SENTENCE_END.split(block), limit, " ")
+        yield from _cut_sentences(block, limit)
 
 
-def _code_parts(lines: list[str], limit: int) -> list[str]:
-    """Code between blank lines; a part that is too long alone falls into its lines."""
-    parts = re.split(r"\n(?=\n)", "\n".join(lines))
-    return [piece for part in parts for piece in ([part] if len(part) <= limit else part.split("\n"))]
+def _parts(lines: Iterable[str]) -> Iterator[str]:
+    """List items, fences and what stands between them; a block that has none of them is one part."""
+    held: list[str] = []
+    fence: str | None = None
+    for line in lines:
+        match = FENCE.match(line)
+        closes = fence is not None and match is not None and match[2].startswith(fence) and not match[3].strip()
+        opens = fence is None and match is not None
+        if held and (opens or (fence is None and _ITEM.match(line))):
+            yield "\n".join(held)
+            held = []
+        held.append(line)
+        if closes:
+            yield "\n".join(held)
+            held, fence = [], None
+        elif opens and match is not None:
+            fence = match[2]
+    if held:
+        yield "\n".join(held)
 
 
-def _pack(parts: Iterable[str], limit: int, glue: str) -> Iterator[str]:
-    """Put parts together again as far as `limit` allows; a part that is too long falls into words."""
+def _cut_lines(text: str, limit: int) -> Iterator[str]:
+    yield from _pack(text.split("\n"), limit, "\n", _words)
+
+
+def _cut_sentences(text: str, limit: int) -> Iterator[str]:
+    yield from _pack(_SENTENCE_END.split(text), limit, " ", _words)
+
+
+def _pack(parts: Iterable[str], limit: int, glue: str, cut: Callable[[str, int], Iterator[str]]) -> Iterator[str]:
+    """Put parts together again as far as `limit` allows; a part that is too long is `cut`."""
     held: str | None = None
     for part in parts:
-        for piece in [part] if len(part) <= limit else _words(part, limit):
+        for piece in [part] if len(part) <= limit else cut(part, limit):
             if held is not None and len(held) + len(glue) + len(piece) <= limit:
                 held = held + glue + piece
             else:
@@ -179,12 +210,9 @@ def _pack(parts: Iterable[str], limit: int, glue: str) -> Iterator[str]:
 def _words(text: str, limit: int) -> Iterator[str]:
     """Cut at white space; a single word longer than `limit` stays whole."""
     while len(text) > limit:
-        at = max(text.rfind(" ", 1, limit + 1), text.rfind("\n", 1, limit + 1))
-        if at < 0:
-            following = re.search(r"\s", text[limit:])
-            if following is None:
-                break
-            at = limit + following.start()
+        before = [match.start() for match in _SPACE.finditer(text, 1, limit + 1)]
+        following = None if before else _SPACE.search(text, limit)
+        at = before[-1] if before else following.start() if following else len(text)
         yield text[:at]
         text = text[at + 1 :]
     if text:

@@ -41,7 +41,7 @@ class Settings(BaseModel):
     extract_workers: Annotated[int, Field(ge=1, le=16, description="processes that extract text")] = 1
     extract_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest extraction of one page")] = 60.0
     requests_per_docset: Annotated[int, Field(ge=1, le=32, description="requests to one site at once")] = 4
-    request_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest wait for a site, per read")] = 20.0
+    request_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest one request to a site may take")] = 20.0
     request_attempts: Annotated[int, Field(ge=1, le=10, description="attempts at one request")] = 3
     max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page body kept")] = 16 * 2**20
     max_pages: Annotated[int, Field(ge=1, le=1_000_000, description="most pages of one docset")] = 10_000

@@ -116,7 +116,7 @@ def _make(source: Path, target: Path) -> Prepared:
         try:
             for folder in (exact, small):
                 folder.mkdir()
-                _copy_tokenizer(source, folder)
+                copy_tokenizer(source, folder)
             if weights.suffix == ".onnx":
                 shutil.copyfile(weights, exact / "model.onnx")
             else:
@@ -137,7 +137,8 @@ def _make(source: Path, target: Path) -> Prepared:
     return Prepared(str(target), str(manifest["model_id"]))
 
 
-def _copy_tokenizer(source: Path, target: Path) -> None:
+def copy_tokenizer(source: Path, target: Path) -> None:
+    """Copy the tokenizer's files, with the number of tokens that the model was trained on."""
     for name in _TOKENIZER_FILES:
         shutil.copyfile(source / name, target / name)
     config = json.loads((target / "tokenizer_config.json").read_text("utf-8"))
@@ -155,7 +156,7 @@ def _choose(exact: Path, small: Path) -> tuple[str, dict[str, float | str]]:
     if wrong > _KNOWN_TOLERANCE["float32"]:
         raise ModelUnavailable(f"The weights are not all-MiniLM-L6-v2: known similarities are off by {wrong:.3f}.")
     try:
-        _quantise(exact / "model.onnx", small / "model.onnx")
+        quantise(exact / "model.onnx", small / "model.onnx")
         candidate = FastembedEmbedder(small, "int8")
     except Exception as error:  # onnxruntime raises its own kinds for graphs that it cannot quantise
         return "float32", {"why": f"int8 failed: {type(error).__name__}"}
@@ -169,7 +170,7 @@ def _choose(exact: Path, small: Path) -> tuple[str, dict[str, float | str]]:
     return "int8", {**measured, "why": "int8 is faithful and faster"}
 
 
-def _quantise(source: Path, target: Path) -> None:
+def quantise(source: Path, target: Path) -> None:
     """Dynamic int8: weights per channel, activations per tensor when they are known."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

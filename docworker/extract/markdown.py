@@ -98,7 +98,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         return f"\n\n{text.strip()}\n\n"
 
     def convert_blockquote(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return text if _MARK in text else str(super().convert_blockquote(el, text, parent_tags))
+        return f"\n\n{text.strip()}\n\n"  # documentation indents with it (code, notes); it seldom quotes
 
     def convert_li(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return text if _MARK in text else str(super().convert_li(el, text, parent_tags))

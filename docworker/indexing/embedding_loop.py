@@ -11,7 +11,7 @@ from docworker.store.catalog import Catalog
 from docworker.store.shelf import Shelf, VectorRow
 
 _log = logging.getLogger(__name__)
-_BATCH = 256  # about two seconds of work on two cores: a stop waits no longer, a crash repeats no more
+_BATCH = 128  # about a second of work on two cores: a stop waits no longer, a crash repeats no more
 
 
 async def embed_forever(catalog: Catalog, shelf: Shelf, model: ModelLoader) -> None:
@@ -28,7 +28,7 @@ async def embed_forever(catalog: Catalog, shelf: Shelf, model: ModelLoader) -> N
 
 
 async def embed_batch(catalog: Catalog, shelf: Shelf, model: ModelLoader, model_id: str) -> int:
-    """Give up to 256 waiting chunks their vectors; returns how many got one. Each distinct text is embedded once, ever."""
+    """Give up to 128 waiting chunks their vectors; returns how many got one. Each distinct text is embedded once, ever."""
     waiting = await catalog.read(chunks.waiting, _BATCH)
     rows = await shelf.load([chunk.chunk_id for chunk in waiting])
     waiting = [chunk for chunk in waiting if chunk.chunk_id in rows]  # the others come when the shelf is rebuilt

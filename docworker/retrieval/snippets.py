@@ -7,11 +7,11 @@ remain, else left out. Every character that is handed over counts, the lines abo
 import re
 from collections.abc import Iterable
 
+from docworker.chunking import FENCE
 from docworker.model import Hit, Snippet
 
 # Contract: with less than this left, a piece of a result is not worth its place.
 MIN_CUT_CHARS = 200
-_FENCE_LINE = re.compile(r"^[ \t]*(`{3,}|~{3,})(.*)$", re.MULTILINE)
 _BOUNDARIES = (
     re.compile(r"\n\n"),  # paragraph
     re.compile(r"\n"),  # line of code, list item, table row
@@ -86,9 +86,9 @@ def _boundary(text: str, room: int) -> int:
 def _closing(text: str) -> tuple[int, str] | None:
     """Where the fence that is open at the end of `text` begins, and the line that closes it; None when none is open."""
     opened: tuple[int, str] | None = None
-    for match in _FENCE_LINE.finditer(text):
+    for match in FENCE.finditer(text):
         if opened is None:
-            opened = (match.start(), match[1])
-        elif match[1].startswith(opened[1]) and not match[2].strip():
+            opened = (match.start(), re.sub(r"[^>\s]", " ", match[1]) + match[2])
+        elif match[2].startswith(opened[1].strip("> \t")) and not match[3].strip():
             opened = None
     return opened
