@@ -6,7 +6,7 @@ names are never changed or removed; new ones stand beside them.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictStr, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from docworker.model import DocsetState, PageState
@@ -17,10 +17,12 @@ MAX_QUERY_CHARS = 8_192
 def _whole(value: object) -> object:
     """JSON has one kind of number: 5.0 is the whole number 5; true is none."""
     if isinstance(value, bool):
-        raise ValueError("a whole number is expected")
+        raise ValueError("a whole number")
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+# A bound also makes pydantic refuse text that is no Unicode, such as half of a surrogate pair.
+Text = Annotated[str, StringConstraints(strict=True, max_length=2_048)]
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 
 
@@ -63,10 +65,10 @@ class HealthResponse(_Model):
 class IndexRequest(_Request):
     """Index a documentation site."""
 
-    base_url: StrictStr
-    seed_slug: StrictStr
-    name: Annotated[StrictStr, Field(min_length=1, max_length=200)] | None = None
-    allowed_paths: Annotated[list[StrictStr], Field(min_length=1, max_length=100)] | None = None
+    base_url: Text
+    seed_slug: Text
+    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] | None = None
+    allowed_paths: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
     wait_for_seed: StrictBool = True
     max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
 
@@ -85,9 +87,9 @@ class IndexResponse(_Model):
 class RetrieveRequest(_Request):
     """Search for passages."""
 
-    query: Annotated[StrictStr, Field(max_length=MAX_QUERY_CHARS)]
+    query: Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
     top_k: Whole = 5
-    docset_ids: Annotated[list[StrictStr], Field(max_length=1_000)] | None = None
+    docset_ids: Annotated[list[Text], Field(max_length=1_000)] | None = None
     max_chunks_per_page: Annotated[Whole, Field(ge=1)] = 3
     max_total_chars: Annotated[Whole, Field(ge=1)] = 32_000
     format_snippets: StrictBool = True
@@ -138,14 +140,14 @@ class RetrieveResponse(_Model):
 class StatusRequest(_Request):
     """Which docsets, and whether with details of stuck pages."""
 
-    docset_id: StrictStr | None = None
+    docset_id: Text | None = None
     include_stuck: bool = False
 
 
 class DocsetRequest(_Request):
     """One docset by its id."""
 
-    id: StrictStr
+    id: Text
 
 
 class StuckPage(_Model):
@@ -210,7 +212,7 @@ class StatusResponse(_Model):
 class PagesRequest(_Request):
     """A page of the listing."""
 
-    id: StrictStr
+    id: Text
     status: PageState | None = None
     limit: Annotated[int, Field(ge=1, le=500)] = 100
     offset: Annotated[int, Field(ge=0, le=2**53)] = 0

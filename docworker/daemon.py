@@ -123,7 +123,6 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.indexing.workers import ExtractionWorkers
     from docworker.jobs import Jobs, keep_running
     from docworker.service import Service
-    from docworker.store import pages
     from docworker.store.catalog import Catalog
 
     source = ModelSource(settings.model_dir, settings.cache_dir, settings.model_download, settings.model_retry_s)
@@ -142,7 +141,6 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id)
     jobs = Jobs(tools)
 
-    await catalog.write(pages.release_all)
     incomplete = await sweep(tools)
     await shelf.prune(alone=True)
     desk.service = Service(catalog, shelf, jobs, model, data_dir=settings.data_dir, max_pages=settings.max_pages, now=now_ms)

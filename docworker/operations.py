@@ -1,5 +1,6 @@
 """The table of operations: name, method, path, request, response, use case. Routes, validation and messages read it."""
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -9,6 +10,8 @@ from pydantic import BaseModel, ValidationError
 from docworker import contract
 from docworker.errors import InvalidRequest
 from docworker.service import Service
+
+_SHOWN_CHARS = 100
 
 Req = TypeVar("Req", bound=BaseModel)
 Res = TypeVar("Res", bound=BaseModel)
@@ -59,6 +62,23 @@ def _explain(error: ValidationError, request: type[BaseModel]) -> str:
             return f"{field}: unknown field; {'expected ' + known if known else 'none is expected'}."
         case "missing":
             return f"{field}: required, but missing."
+        case "string_too_short" | "too_short":
+            expected = f"at least {first['ctx']['min_length']} {_things(first['type'])}"
+        case "string_too_long" | "too_long":
+            expected = f"at most {first['ctx']['max_length']} {_things(first['type'])}"
         case _:
             expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-            return f"{field}: expected {expected}, got {str(first['input'])[:100]!r}."
+    return f"{field}: expected {expected}, got {_shown(first['input'])}."
+
+
+def _things(kind: str) -> str:
+    return "characters" if kind.startswith("string") else "items"
+
+
+def _shown(value: object) -> str:
+    """A value as JSON, so that the number 5 and the text "5" look different; a long one is cut."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):
+        text = repr(value)
+    return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

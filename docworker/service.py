@@ -123,15 +123,12 @@ class Service:
 
     async def retrieve(self, request: RetrieveRequest) -> RetrieveResponse:
         """Passages for a question, inside its budget. Raises NotFound for a docset that does not exist."""
-        text = request.query.strip()
-        if not text:
-            raise InvalidRequest("query: expected a question of 1 to 8192 characters, got nothing but white space.")
         if request.docset_ids:
             for docset_id in request.docset_ids:
                 await self._docset(docset_id)
         answer = await self._searcher.answer(
             Question(
-                text,
+                request.query,
                 request.top_k,
                 request.docset_ids,
                 request.max_chunks_per_page,

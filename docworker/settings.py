@@ -5,19 +5,28 @@ a typo must not be silently ignored.
 """
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from docworker.errors import SettingsError
 
 ENV_PREFIX = "DOCWORKER_"
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
 
 
 class Settings(BaseModel):
@@ -25,16 +34,18 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    data_dir: Annotated[Path, Field(description="folder of the index; one daemon per folder")] = Field(
+    data_dir: Annotated[Folder, Field(description="folder of the index; one daemon per folder")] = Field(
         default_factory=lambda: platformdirs.user_data_path("docworker")
     )
-    cache_dir: Annotated[Path, Field(description="folder of prepared embedding models; safe to delete")] = Field(
+    cache_dir: Annotated[Folder, Field(description="folder of prepared embedding models; safe to delete")] = Field(
         default_factory=lambda: platformdirs.user_cache_path("docworker")
     )
     host: Annotated[str, Field(description="address to listen on; loopback only")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 takes a free one")] = 7432
     keep_alive: Annotated[bool, Field(description="do not stop when the last editor session ends")] = False
-    model_dir: Annotated[Path | None, Field(description="folder with all-MiniLM-L6-v2 as model.onnx or model.safetensors")] = None
+    model_dir: Annotated[Folder | None, Field(description="folder with all-MiniLM-L6-v2 as model.onnx or model.safetensors")] = (
+        None
+    )
     model_download: Annotated[bool, Field(description="let fastembed download the model when it is nowhere else")] = True
     model_retry_s: Annotated[float, Field(gt=0, le=86_400, description="pause before looking for the model again")] = 60.0
     embed_threads: Annotated[int, Field(ge=1, le=64, description="threads that embed")] = min(os.cpu_count() or 2, 4)
@@ -46,6 +57,16 @@ class Settings(BaseModel):
     max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page body kept")] = 16 * 2**20
     max_pages: Annotated[int, Field(ge=1, le=1_000_000, description="most pages of one docset")] = 10_000
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="lowest level logged")] = "info"
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, host: str) -> str:
+        with suppress(ValueError):
+            if ipaddress.ip_address(host).is_loopback:
+                return host
+        if host == "localhost":
+            return host
+        raise ValueError("a loopback address is expected, such as 127.0.0.1, ::1 or localhost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +93,17 @@ def load(flags: Mapping[str, object | None] | None = None, environ: Mapping[str,
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in names or variable != variable.upper():
                 raise SettingsError(f"{variable} is not a setting{_nearest(name)}; unset it or correct its name.")
-            from_env[name] = value
+            if value:  # set to nothing counts as not set
+                from_env[name] = value
     from_flags = {name: value for name, value in (flags or {}).items() if value is not None}
 
-    data_dir = Path(str(from_flags.get("data_dir") or from_env.get("data_dir") or platformdirs.user_data_path("docworker")))
+    data_dir = _absolute(
+        Path(str(from_flags.get("data_dir") or from_env.get("data_dir") or platformdirs.user_data_path("docworker")))
+    )
     for name, given in _read_file(data_dir / "config.toml").items():
-        if name not in names or name == "data_dir":
+        if name == "data_dir":
+            raise SettingsError(f"data_dir cannot stand in {data_dir / 'config.toml'}; use {ENV_PREFIX}DATA_DIR or --data-dir.")
+        if name not in names:
             raise SettingsError(f"{name} in {data_dir / 'config.toml'} is not a setting{_nearest(name)}.")
         values[name], origins[name] = given, "config.toml"
     for name, text in from_env.items():
@@ -89,8 +115,10 @@ def load(flags: Mapping[str, object | None] | None = None, environ: Mapping[str,
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise SettingsError(f"{name} (from {origins[name]}): {first['msg']}, got {first['input']!r}.") from error
-    return Loaded(settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()}), origins)
+        raise SettingsError(
+            f"{name} (from {origins[name]}): {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}."
+        ) from error
+    return Loaded(settings, origins)
 
 
 def _read_file(path: Path) -> dict[str, object]:

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARS = 2_048
+_HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 # RFC 3986 section 3.3: what may stand unescaped in a path; in a query also `?`. `%` never: it is decoded first.
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 _ESCAPED_RESERVED = re.compile(r"%(2[Ff3]|3[Ff]|25|26|3[Dd]|2[Bb]|3[Bb])")
@@ -22,22 +23,22 @@ def canonical(url: str, base: str | None = None) -> str | None:
     try:
         parts = urlsplit(urljoin(base, url.strip()) if base else url.strip())
         port = parts.port
-        host = (parts.hostname or "").encode("idna").decode("ascii") if not _is_ascii(parts.hostname) else parts.hostname
+        host = parts.hostname or ""
+        host = host if host.isascii() else host.encode("idna").decode("ascii")
+        path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
+        query = _one_encoding(parts.query, _PATH_SAFE + "?")
     except (ValueError, UnicodeError):
         return None
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not host or parts.username is not None or parts.password is not None:
+    if scheme not in _DEFAULT_PORTS or parts.username is not None or parts.password is not None:
+        return None
+    if not (_HOST.fullmatch(host) or ":" in host):  # urlsplit has checked what stands in brackets
         return None
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         netloc += f":{port}"
-    path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
-    result = urlunsplit((scheme, netloc, path, _one_encoding(parts.query, _PATH_SAFE + "?"), ""))
+    result = urlunsplit((scheme, netloc, path, query, ""))
     return result if len(result) <= _MAX_URL_CHARS else None
-
-
-def _is_ascii(host: str | None) -> bool:
-    return host is None or host.isascii()
 
 
 def _one_encoding(text: str, safe: str) -> str:

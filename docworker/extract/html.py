@@ -15,7 +15,8 @@ from docworker.model import Document, Extracted, Section
 
 _DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _DECLARED_WITHIN = 4_096
-_REFRESH = re.compile(r"^\s*(?P<delay>[\d.]*)\s*[;,]?\s*(?:url\s*=\s*)?[\"']?(?P<url>[^\"'\s][^\"']*)", re.IGNORECASE)
+_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
+_REFRESH = re.compile(r"\s*(?P<delay>[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+[\"']?(?P<url>[^\"'\s][^\"']*)", re.IGNORECASE)
 # A page that moves on later than this is one that reloads itself, such as a status page.
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
@@ -43,7 +44,7 @@ def extract(url: str, body: bytes, charset: str | None) -> Extracted:
     base = _absolute(url, declared) or url
     links = _links(tree, base)
     redirect = _meta_refresh(tree, base, url)
-    head_title = _text(tree.css_first("title"))
+    head_title = _text(tree.css_first("head > title"))
     for node in tree.css(_NOT_CONTENT):
         node.decompose()
     main = _main(tree)
@@ -75,7 +76,10 @@ def _codec(name: str) -> str | None:
     """The Python codec that browsers mean by a charset's name (WHATWG Encoding: Latin-1 is Windows-1252)."""
     try:
         found = codecs.lookup(name).name
-    except LookupError:
+        "a".encode(found)  # raises for codecs that are no charset, such as hex
+    except (LookupError, ValueError):
+        return None
+    if found in _NO_CHARSETS:
         return None
     return "cp1252" if found in ("iso8859-1", "ascii") else found
 
@@ -134,7 +138,7 @@ def _main(tree: LexborHTMLParser) -> LexborNode | None:
 def _sections(main: LexborNode, tree: LexborHTMLParser) -> tuple[Section, ...]:
     """The sections of the main content; trafilatura decides what that is on a page without any structure."""
     if main.tag == "body" and main.css_first("h1, h2, h3, dt[id]") is None:
-        text = _by_trafilatura(tree.html or "")
+        text = _by_trafilatura(tree.html or "") if main.text().strip() else None
         if text:
             return (Section(0, "", None, text),)
     _drop_permalinks(main)

@@ -19,7 +19,11 @@ _CUT = re.compile(rf"^[>\s]*{_MARK}(\d+){_MARK}[ \t]*$", re.MULTILINE)
 _LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush)[-:_](?P<name>[\w+#.-]+)$")
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate"})
 _SAME_LANGUAGE = {"python3": "python", "py": "python", "js": "javascript", "sh": "bash", "shell": "bash"}
-_MAX_HEADING_CHARS = 160
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "dt")
+_BLOCKS = (*_HEADINGS, "pre", "p", "div", "ul", "ol", "dl", "table")
+_INLINE = ("b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q")
+# A longer one is no heading but a tag that was never closed.
+_MAX_HEADING_CHARS = 300
 _NAMES = re.compile(r"[\w.:$-]*[\w$]\s*$")
 
 
@@ -31,7 +35,9 @@ def sections(html: str) -> tuple[Section, ...]:
     """
     converter = _Converter()
     # html.parser keeps what other parsers repair away; the markup was repaired by lexbor already
-    markdown: str = converter.convert_soup(BeautifulSoup(html.replace(_MARK, ""), "html.parser"))
+    soup = BeautifulSoup(html.replace(_MARK, ""), "html.parser")
+    _straighten(soup)
+    markdown: str = converter.convert_soup(soup)
     pieces = _CUT.split(markdown)
     found, seen = [], set[str]()
     for number, text in zip(["0", *pieces[1::2]], [pieces[0], *pieces[2::2]], strict=True):
@@ -75,7 +81,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
 
     def convert_hN(self, n: int, el: Tag, text: str, parent_tags: set[str]) -> str:
         heading = _one_line(el)
-        if not heading or "table" in parent_tags:
+        if not heading or "table" in parent_tags or len(heading) > _MAX_HEADING_CHARS:
             return f"\n\n{text}\n\n" if heading else ""
         self._heading_level = n
         return self._start(n, heading, _anchor_of_heading(el), entry=False)
@@ -111,11 +117,33 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         fence = "`" * (longest + 1)
         return f"\n\n{fence}{_language(el)}\n{code}\n{fence}\n\n"
 
+    def convert_td(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return str(super().convert_td(el, text.replace("|", r"\|"), parent_tags))
+
+    def convert_th(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return str(super().convert_th(el, text.replace("|", r"\|"), parent_tags))
+
     def convert_a(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return text  # where a link leads is for the crawler; a reader of the passage needs its words
 
     def convert_img(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return str(el.get("alt") or "")
+
+
+def _straighten(soup: BeautifulSoup) -> None:
+    """What would hide a section or break code: line breaks, code beside its line numbers, emphasis around blocks."""
+    for br in soup.find_all("br"):
+        if br.find_parent("pre"):
+            br.replace_with("\n")
+        elif br.find_parent(_HEADINGS):
+            br.replace_with(" ")
+    for table in soup.find_all("table"):
+        columns = table.find_all("pre")
+        if len(columns) == 2 and columns[0].get_text().replace("\n", "").replace(" ", "").isdigit():
+            table.replace_with(columns[1])
+    for inline in soup.find_all(_INLINE):
+        if inline.find(_BLOCKS):
+            inline.unwrap()
 
 
 def _has_entries(dl: Tag) -> bool:
@@ -188,4 +216,4 @@ def _one_line(el: Tag) -> str:
 
 
 def _tidy(text: str) -> str:
-    return re.sub(r"\n{3,}", "\n\n", text).strip("\n").rstrip()
+    return text.strip("\n").rstrip()

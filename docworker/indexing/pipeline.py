@@ -76,9 +76,10 @@ class Crawl:
     async def run(self, on_page: Callable[[], None]) -> bool:
         """Work until the frontier is empty (True) or `stop` was called (False); `on_page` hears of every page done.
 
-        Cancelled, it leaves pages leased; they are released on the next start.
+        Cancelled, it leaves pages leased; the next run releases them.
         """
         tools, docset = self._tools, self._docset
+        await tools.catalog.write(pages.release, docset.id)
         await tools.catalog.write(docsets.set_state, docset.id, DocsetState.INDEXING, None, tools.now())
         running: set[asyncio.Task[None]] = set()
         try:

@@ -4,6 +4,7 @@ Each slot is a process of its own, so that one page that hangs or kills its work
 """
 
 import asyncio
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -17,6 +18,7 @@ from docworker.errors import ExtractionFailed
 from docworker.indexing.decide import decide
 from docworker.model import Docset, Extracted, Fetched, PageIntent
 
+_log = logging.getLogger(__name__)
 _NICENESS = 5
 _TASKS_PER_PROCESS = 2_000  # a new process now and then gives back what parsers keep
 
@@ -46,6 +48,9 @@ class ExtractionWorkers:
         except BrokenProcessPool:
             worker = _worker()
             raise ExtractionFailed("Extraction ended its process (out of memory?).") from None
+        except Exception as error:  # a bug that one page brings to light must not end the crawl of the others
+            _log.exception("extraction of %s failed", fetched.url)
+            raise ExtractionFailed(f"Extraction failed: {type(error).__name__}.") from error
         finally:
             self._free.put_nowait(worker)
 

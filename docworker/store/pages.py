@@ -82,7 +82,8 @@ def claim(db: apsw.Connection, docset_id: str, now: int, lease_ms: int) -> Claim
 def retry(db: apsw.Connection, docset_id: str, url: str) -> None:
     """Put a page that was left out back into the frontier."""
     db.execute(
-        "UPDATE pages SET state = 'pending', message = NULL WHERE docset_id = ? AND url = ? AND state IN ('skipped', 'error')",
+        "UPDATE pages SET state = 'pending', message = NULL, attempts = 0"
+        " WHERE docset_id = ? AND url = ? AND state IN ('skipped', 'error')",
         (docset_id, url),
     )
 
@@ -93,13 +94,13 @@ def waiting(db: apsw.Connection, docset_id: str) -> bool:
     return bool(found)
 
 
-def release_all(db: apsw.Connection) -> None:
-    """Free every lease: on start nobody holds one. A page that never got to an outcome in many attempts is given up."""
+def release(db: apsw.Connection, docset_id: str) -> None:
+    """Free the leases of a docset whose crawl begins: nobody holds one. A page that ended too many processes is given up."""
     db.execute(
         "UPDATE pages SET lease_until = NULL, state = iif(attempts >= ?1, 'error', 'pending'),"
         " message = iif(attempts >= ?1, 'Given up: docworker ended ' || attempts || ' times while it read this page.', NULL)"
-        " WHERE state = 'fetching'",
-        (MAX_ATTEMPTS,),
+        " WHERE docset_id = ?2 AND state = 'fetching'",
+        (MAX_ATTEMPTS, docset_id),
     )
 
 

@@ -99,7 +99,10 @@ class Shelf:
     @staticmethod
     def discard(folder: Path) -> None:
         """Delete the shelf's folder; the catalog holds all that it takes to make it again."""
-        shutil.rmtree(folder, ignore_errors=True)
+        if folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the tables and their database."""
