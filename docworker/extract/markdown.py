@@ -20,7 +20,7 @@ _LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush)[-:_
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate"})
 _SAME_LANGUAGE = {"python3": "python", "py": "python", "js": "javascript", "sh": "bash", "shell": "bash"}
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "dt")
-_BLOCKS = (*_HEADINGS, "pre", "p", "div", "ul", "ol", "dl", "table")
+_BLOCKS = (*_HEADINGS, "pre", "p", "div", "section", "article", "ul", "ol", "dl", "table")
 _INLINE = ("b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q")
 # A longer one is no heading but a tag that was never closed.
 _MAX_HEADING_CHARS = 300
@@ -137,13 +137,15 @@ def _straighten(soup: BeautifulSoup) -> None:
             br.replace_with("\n")
         elif br.find_parent(_HEADINGS):
             br.replace_with(" ")
+    for empty in soup.find_all(lambda tag: tag.name in _BLOCKS and not tag.contents):
+        empty.replace_with("\n")  # it parts the words around it
     for table in soup.find_all("table"):
         columns = table.find_all("pre")
         if len(columns) == 2 and columns[0].get_text().replace("\n", "").replace(" ", "").isdigit():
             table.replace_with(columns[1])
-    for inline in soup.find_all(_INLINE):
-        if inline.find(_BLOCKS):
-            inline.unwrap()
+    for block in soup.find_all(_BLOCKS):
+        while block.parent is not None and block.parent.name in _INLINE:
+            block.parent.unwrap()
 
 
 def _has_entries(dl: Tag) -> bool:
