@@ -20,7 +20,7 @@ MAX_CHARS = 1_200
 # A section shorter than this says too little alone to be found by its vector.
 _SMALL_CHARS = 300
 # A line that opens or closes fenced code: what stands before it (indentation, bullet, quotation mark), fence, language.
-FENCE = re.compile(r"^((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*)(`{3,}|~{3,})(.*)$", re.MULTILINE)
+FENCE = re.compile(r"^((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*)(`{3,}(?=[^`\n]*$)|~{3,})(.*)$", re.MULTILINE)
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 _SPACE = re.compile(r"\s")
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")

@@ -7,8 +7,11 @@ scheme and host in lower case, no default port, no dot segments, one form of per
 import re
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
+import idna
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARS = 2_048
+_FILE = re.compile(r"\.(x?html?|php|aspx?|jsp|md|txt)$", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 # RFC 3986 section 3.3: what may stand unescaped in a path; in a query also `?`. `%` never: it is decoded first.
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
@@ -24,7 +27,7 @@ def canonical(url: str, base: str | None = None) -> str | None:
         parts = urlsplit(urljoin(base, url.strip()) if base else url.strip())
         port = parts.port
         host = parts.hostname or ""
-        host = host if host.isascii() else host.encode("idna").decode("ascii")
+        host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
         path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
         query = _one_encoding(parts.query, _PATH_SAFE + "?")
     except (ValueError, UnicodeError):
@@ -82,7 +85,7 @@ def default_allowed_path(seed_path: str) -> str:
     A seed directly under the root that is no file (`/docs`) is taken for a directory itself.
     """
     directory, _, name = seed_path.rpartition("/")
-    if not directory and name and not name.endswith((".html", ".htm", ".xhtml")):
+    if not directory and name and not _FILE.search(name):
         return seed_path
     return directory or "/"
 

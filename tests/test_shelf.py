@@ -18,7 +18,8 @@ def row(id_: str, text: str, docset_id: str = "docs", page_id: str = "page") -> 
 
 def vector(*values: float) -> bytes:
     found = np.array(values, "<f4")
-    return (found / np.linalg.norm(found)).astype("<f4").tobytes()
+    unit: bytes = (found / np.linalg.norm(found)).astype("<f4").tobytes()
+    return unit
 
 
 def at(id_: str, *values: float, docset_id: str = "docs") -> VectorRow:
@@ -125,7 +126,8 @@ async def test_quotes_and_marks_in_ids_are_only_characters(shelf: Shelf, id_: st
     "query",
     [
         "it's a heron", '"heron', "heron AND", "heron OR (", "(((heron", "heron~2", "+heron -x", "search_text:heron", "heron*",
-        "heron^5", "[heron TO x]", "{heron}", "heron\\", "heron && ||", "'; DROP TABLE chunks; --heron ", "NOT heron", "heron\x00",
+        "heron^5", "[heron TO x]", "{heron}", "heron\\", "heron && ||", "'; DROP TABLE chunks; --heron ", "NOT heron",
+        "heron\x00",
         "<heron>",
     ],
 )  # fmt: skip
@@ -223,7 +225,7 @@ def spoil(folder: Path, how: str) -> None:
             for file in [file for file in folder.rglob("*") if file.is_file()]:
                 file.write_bytes(b"")
         case "no versions":
-            for file in [file for file in folder.rglob("*.manifest")]:
+            for file in list(folder.rglob("*.manifest")):
                 file.unlink()
         case "a file in its place":
             Shelf.discard(folder)

@@ -10,8 +10,8 @@ from docworker.urls import canonical, in_scope
 MAX_LINKS = 10_000
 # Never a page of HTML: asking would only cost the site. Anything else is judged by its content type.
 _NOT_PAGES = re.compile(
-    r"\.(7z|avi|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|gif|gz|ico|inv|iso|jar|jpe?g|js|json|map|mjs|mov|mp[34]|msi|odt|ogg|otf"
-    r"|pdf|png|pptx?|ps|rar|rpm|rss|svg|tar|tgz|tiff?|ttf|wasm|wav|webm|webp|whl|woff2?|xlsx?|xml|xz|zip|zst)$",
+    r"\.(7z|avi|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|gif|gz|ico|inv|iso|jar|jpe?g|mov|mp[34]|msi|odt|ogg|otf|pdf|png|pptx?"
+    r"|ps|rar|rpm|svg|tar|tgz|tiff?|ttf|wasm|wav|webm|webp|whl|woff2?|xlsx?|xz|zip|zst)$",
     re.IGNORECASE,
 )
 

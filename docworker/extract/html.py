@@ -20,8 +20,8 @@ _REFRESH = re.compile(r"\s*(?P<delay>[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+[\
 # A page that moves on later than this is one that reloads itself, such as a status page.
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
-    "script, style, noscript, template, svg, nav, footer, iframe, button, input, select, textarea, [hidden], "
-    "[role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, .breadcrumbs, .navheader, .navfooter, "
+    "script, style, noscript, template, svg, nav, footer, iframe, button, input, select, textarea, "
+    "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, .breadcrumbs, .navheader, .navfooter, "
     ".toc, .headerlink, .skip-link, .sr-only"
 )
 _MAIN = (

@@ -1,0 +1,244 @@
+"""One page has one canonical URL; scope goes by whole path segments."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from docworker.urls import canonical, covers, default_allowed_path, in_scope, origin, path_of, with_anchor
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("HTTPS://Docs.Example.ORG/Guide", "https://docs.example.org/Guide"),
+        ("https://x.org", "https://x.org/"),
+        ("https://x.org?q=1", "https://x.org/?q=1"),
+        ("  https://x.org/a\n", "https://x.org/a"),
+        ("http://x.org:80/a", "http://x.org/a"),
+        ("https://x.org:443/a", "https://x.org/a"),
+        ("https://x.org:/a", "https://x.org/a"),
+        ("https://x.org:80/a", "https://x.org:80/a"),
+        ("http://x.org:8080/a", "http://x.org:8080/a"),
+        ("https://[::1]:8080/a", "https://[::1]:8080/a"),
+        ("https://x.org/a/./b/../c", "https://x.org/a/c"),
+        ("https://x.org/../../a", "https://x.org/a"),
+        ("https://x.org/a/b/..", "https://x.org/a/"),
+        ("https://x.org/a/.", "https://x.org/a/"),
+        ("https://x.org/a/%2e%2E/b", "https://x.org/b"),
+        ("https://x.org/a//b", "https://x.org/a//b"),
+        ("https://x.org/a/", "https://x.org/a/"),
+        ("https://x.org/%7euser/%41", "https://x.org/~user/A"),
+        ("https://x.org/é", "https://x.org/%C3%A9"),
+        ("https://x.org/%c3%a9", "https://x.org/%C3%A9"),
+        ("https://x.org/a b", "https://x.org/a%20b"),
+        ("https://x.org/100%", "https://x.org/100%25"),
+        ("https://x.org/100%25", "https://x.org/100%25"),
+        ("https://x.org/a%252Fb", "https://x.org/a%252Fb"),
+        ("https://x.org/a%2fb%3fc%23d", "https://x.org/a%2Fb%3Fc%23d"),
+        ("https://x.org/?a=b%26c%3dd%2be", "https://x.org/?a=b%26c%3Dd%2Be"),
+        ("https://x.org/?b=2&a=1", "https://x.org/?b=2&a=1"),
+        ("https://x.org/?q=a/b?c", "https://x.org/?q=a/b?c"),
+        ("https://x.org/?", "https://x.org/"),
+        ("https://x.org/a#part", "https://x.org/a"),
+        ("https://x.org/a#", "https://x.org/a"),
+        ("https://bücher.example/ü", "https://xn--bcher-kva.example/%C3%BC"),
+        ("https://BÜCHER.example/", "https://xn--bcher-kva.example/"),
+        ("http://localhost:8000/a", "http://localhost:8000/a"),
+        ("http://127.0.0.1/a", "http://127.0.0.1/a"),
+        ("https://my_host.example/a", "https://my_host.example/a"),
+    ],
+)
+def test_spellings_of_a_page_have_one_canonical_form(url: str, expected: str) -> None:
+    assert canonical(url) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "a/b",
+        "//x.org/a",
+        "https:///a",
+        "ftp://x.org/a",
+        "mailto:a@x.org",
+        "javascript:void(0)",
+        "data:text/html,a",
+        "file:///etc/passwd",
+        "https://user@x.org/",
+        "https://user:secret@x.org/",
+        "https://@x.org/",
+        "http://[user@]host/path",
+        "https://[::1/",
+        "https://x.org:port/",
+        "https://x.org:99999/",
+        "https://x.org:-1/",
+        f"https://{'ü' * 70}.org/",
+        f"https://x.org/{'a' * 2048}",
+        f"https://x.org/{'é' * 400}",  # within the limit only before it is encoded
+    ],
+)
+def test_what_is_no_page_on_the_web_has_no_canonical_form(url: str) -> None:
+    assert canonical(url) is None
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a b.org/", "https://a<b>.org/", "https://x.org\\a", "https://a%20b.org/", "https://x..org/"]
+)
+def test_a_host_that_cannot_be_one_has_no_canonical_form(url: str) -> None:
+    assert canonical(url) is None
+
+
+def test_text_that_cannot_be_encoded_has_no_canonical_form() -> None:
+    assert canonical("https://x.org/\ud800") is None
+
+
+def test_the_longest_url_is_2048_characters() -> None:
+    longest = "https://x.org/".ljust(2048, "a")
+    assert canonical(longest) == longest
+    assert canonical(longest + "a") is None
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [
+        ("c", "https://x.org/a/c"),
+        ("/c", "https://x.org/c"),
+        ("../c", "https://x.org/c"),
+        ("../../../c", "https://x.org/c"),
+        ("./", "https://x.org/a/"),
+        ("?q=1", "https://x.org/a/b?q=1"),
+        ("#part", "https://x.org/a/b"),
+        ("//y.org/c", "https://y.org/c"),
+        ("http://y.org", "http://y.org/"),
+        ("mailto:a@x.org", None),
+        ("http://[user@]host/path", None),
+    ],
+)
+def test_a_reference_is_resolved_against_its_base(reference: str, expected: str | None) -> None:
+    assert canonical(reference, "https://x.org/a/b") == expected
+
+
+_PARTS = st.text(st.sampled_from("aZ09/.%25ef?#&=+;:@!~ '\"<>[]{}|^`é😀"), max_size=30)
+
+
+@given(
+    scheme=st.sampled_from(["http", "https", "HTTP"]),
+    host=st.sampled_from(["x.org", "X.ORG", "[::1]", "bücher.example", "x.org.", "127.0.0.1"]),
+    port=st.sampled_from(["", ":", ":80", ":443", ":8080"]),
+    rest=_PARTS,
+)
+@example("https", "x.org", "", "%%32F")
+@example("https", "x.org", "", "%2%35e")
+@example("https", "x.org", "", ".//..//a")
+@settings(max_examples=100, deadline=None)
+def test_a_canonical_url_is_its_own_canonical_form(scheme: str, host: str, port: str, rest: str) -> None:
+    once = canonical(f"{scheme}://{host}{port}/{rest}")
+    assert once is not None
+    assert canonical(once) == once
+    assert once.isascii()
+    assert "#" not in once
+    assert not {".", ".."} & set(path_of(once).partition("?")[0].split("/"))
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), st.sampled_from([None, "https://x.org/a/b"]))
+@settings(max_examples=100, deadline=None)
+def test_any_text_is_refused_or_made_canonical(text: str, base: str | None) -> None:
+    once = canonical(text, base)
+    assert once is None or canonical(once) == once
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20))
+@settings(max_examples=100, deadline=None)
+def test_percent_encoding_a_segment_does_not_change_the_page(segment: str) -> None:
+    escaped = "".join(f"%{byte:02x}" for byte in segment.encode())
+    result = canonical(f"https://x.org/a{escaped}")
+    assert result is not None
+    assert result.count("/") == 3
+    assert "?" not in result
+
+
+def test_the_parts_of_a_canonical_url() -> None:
+    assert origin("https://x.org:8080/a/b?q=1") == "https://x.org:8080"
+    assert path_of("https://x.org:8080/a/b?q=1") == "/a/b?q=1"
+    assert path_of("https://x.org/a") == "/a"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "path", "covered"),
+    [
+        ("/docs", "/docs", True),
+        ("/docs", "/docs/", True),
+        ("/docs", "/docs/x/y", True),
+        ("/docs", "/docsets", False),
+        ("/docs", "/doc", False),
+        ("/docs", "/", False),
+        ("/docs", "/Docs", False),
+        ("/docs", "/a/docs", False),
+        ("/docs/", "/docs", True),
+        ("/docs/", "/docs/x", True),
+        ("/docs/", "/docsets", False),
+        ("/", "/", True),
+        ("/", "/anything", True),
+    ],
+)
+def test_a_prefix_covers_whole_segments(prefix: str, path: str, covered: bool) -> None:
+    assert covers(prefix, path) is covered
+
+
+@pytest.mark.parametrize(
+    ("url", "inside"),
+    [
+        ("https://x.org/docs/a", True),
+        ("https://x.org/api", True),
+        ("https://x.org/docs?page=2", True),
+        ("https://x.org/docsets", False),
+        ("https://x.org/search?next=/docs/a", False),
+        ("http://x.org/docs/a", False),
+        ("https://x.org:8443/docs/a", False),
+        ("https://www.x.org/docs/a", False),
+        ("https://x.org.evil.example/docs/a", False),
+    ],
+)
+def test_scope_is_the_origin_and_any_of_the_paths(url: str, inside: bool) -> None:
+    assert in_scope(url, "https://x.org", ("/docs", "/api")) is inside
+
+
+@pytest.mark.parametrize(
+    ("seed", "expected"),
+    [
+        ("/docs/getting-started", "/docs"),
+        ("/3/library/index.html", "/3/library"),
+        ("/docs", "/docs"),
+        ("/docs/", "/docs"),
+        ("/en/stable/", "/en/stable"),
+        ("/en/stable", "/en"),
+        ("/", "/"),
+        ("/index.html", "/"),
+        ("/manual.htm", "/"),
+    ],
+)
+def test_the_default_scope_is_the_directory_of_the_seed(seed: str, expected: str) -> None:
+    assert default_allowed_path(seed) == expected
+
+
+@given(st.lists(st.sampled_from(["docs", "v1.2", "index.html", "a~b"]), max_size=4), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_the_default_scope_covers_its_seed(segments: list[str], trailing_slash: bool) -> None:
+    seed = "/" + "/".join(segments) + ("/" if segments and trailing_slash else "")
+    assert covers(default_allowed_path(seed), seed)
+
+
+@pytest.mark.parametrize(
+    ("anchor", "expected"),
+    [
+        (None, "https://x.org/a"),
+        ("pathlib.Path", "https://x.org/a#pathlib.Path"),
+        ("what's new?", "https://x.org/a#what's%20new?"),
+        ("größe", "https://x.org/a#gr%C3%B6%C3%9Fe"),
+        ("a#b", "https://x.org/a#a%23b"),
+        ("50%", "https://x.org/a#50%25"),
+        ('a"<b>', "https://x.org/a#a%22%3Cb%3E"),
+    ],
+)
+def test_an_anchor_is_encoded_as_a_fragment(anchor: str | None, expected: str) -> None:
+    assert with_anchor("https://x.org/a", anchor) == expected
