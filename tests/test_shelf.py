@@ -232,15 +232,7 @@ def spoil(folder: Path, how: str) -> None:
             folder.write_text("not a folder", "utf-8")
 
 
-SPOILT = [
-    "garbage files",
-    "empty files",
-    "no versions",
-    pytest.param(
-        "a file in its place",
-        marks=pytest.mark.xfail(strict=True, reason="Shelf.discard uses rmtree(ignore_errors=True), which keeps a plain file"),
-    ),
-]
+SPOILT = ["garbage files", "empty files", "no versions", "a file in its place"]
 
 
 @pytest.mark.parametrize("how", SPOILT)

@@ -21,8 +21,8 @@ _REFRESH = re.compile(r"\s*(?P<delay>[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+[\
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
     "script, style, noscript, template, svg, nav, footer, iframe, button, input, select, textarea, "
-    "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, .breadcrumbs, .navheader, .navfooter, "
-    ".toc, .headerlink, .skip-link, .sr-only"
+    "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
+    ".breadcrumbs, .navheader, .navfooter, .toc, .headerlink, .skip-link, .sr-only"
 )
 _MAIN = (
     "main", "[role=main]", "article", "#docContent", "#main-content", "#content", "#main", ".main-content", ".content",
