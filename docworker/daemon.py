@@ -135,14 +135,15 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     catalog = await Catalog.open(settings.data_dir / "catalog.sqlite")
     closing.push_async_callback(catalog.close)
     shelf = await _open_shelf(settings.data_dir / "shelf", DIMENSIONS)
-    closing.callback(shelf.close)
+    closing.push_async_callback(shelf.close)
     fetcher = await closing.enter_async_context(
         Fetcher(FetchLimits(settings.request_timeout_s, settings.request_attempts, settings.max_page_bytes))
     )
     workers = ExtractionWorkers(settings.extract_workers, settings.extract_timeout_s)
     closing.callback(workers.close)
     limits = CrawlLimits(settings.max_pages, settings.requests_per_docset)
-    tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id)
+    listed = asyncio.Event()
+    tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed)
     jobs = Jobs(tools)
 
     incomplete = await sweep(tools)
@@ -151,7 +152,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     _log.info("ready")
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
-        "embedding": lambda: embed_forever(catalog, shelf, model),
+        "embedding": lambda: embed_forever(catalog, shelf, model, listed),
         "shelf": shelf.tend_forever,
     }
     if incomplete:

@@ -874,11 +874,6 @@ def test_a_page_without_headings_comes_to_its_outcome_and_the_rest_goes_on(
 # -- vectors
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="lost wake-up: shelf.add sets `grown` before the catalog lists the chunks; when embed_forever looks in between, it "
-    "waits for the next page, and the last page of a crawl stays without vectors",
-)
 def test_the_last_page_of_every_crawl_gets_its_vectors(shared: Daemon) -> None:
     for number in range(25):
         with Site({"/docs": page(f"Number {number}", f"<p>The only page of site {number}.</p>")}) as only:

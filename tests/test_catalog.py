@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -257,6 +258,15 @@ async def test_a_page_that_never_came_to_an_outcome_is_given_up_after_max_attemp
     assert await catalog.write(pages.claim, "aaa", NOW, LEASE_MS) is None
 
 
+async def test_a_page_given_back_waits_again_and_its_attempt_does_not_count(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    for _ in range(pages.MAX_ATTEMPTS + 1):
+        claimed = await claim(catalog)
+        assert claimed.attempts == 1
+        await catalog.write(pages.give_back, claimed)
+    assert await listed_states(catalog) == {SEED: PageState.PENDING}
+
+
 async def test_retry_puts_only_a_page_that_was_left_out_back(catalog: Catalog) -> None:
     await with_frontier(catalog, SEED, f"{SEED}/ok")
     failed, good = await claim(catalog), await claim(catalog)
@@ -382,7 +392,7 @@ async def test_a_new_commit_keeps_embedded_of_unchanged_chunks_and_drops_removed
     again = intent(piece("c", 0), piece("b", 1), add=[piece("c", 0)], remove=["a"])
     await catalog.write(pages.commit_indexed, claimed, fetched(), DOCUMENT, again, set(), 9, NOW + 1)
     assert await catalog.read(pages.chunk_ids, claimed.page_id) == ("c", "b")
-    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, 10)] == ["c"]
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 10)] == ["c"]
     assert set(await catalog.read(chunks.listed, ["a", "b", "c"])) == {"b", "c"}
 
 
@@ -401,9 +411,22 @@ async def test_chunks_wait_for_their_vector_in_the_order_they_came(catalog: Cata
     for listed in ((piece("z", 0), piece("y", 1)), (piece("a", 0),)):
         claimed = await claim(catalog)
         await catalog.write(pages.commit_indexed, claimed, fetched(), DOCUMENT, intent(*listed), set(), 9, NOW)
-    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, 2)] == ["z", "y"]
+    first = await catalog.read(chunks.waiting, {}, 2)
+    assert [chunk.chunk_id for chunk in first] == ["z", "y"]
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {first[-1].docset_id: first[-1].seq}, 2)] == ["a"]
     assert await catalog.write(chunks.mark_embedded, ["z", "y", "unknown"]) == ["unknown"]
-    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, 2)] == ["a"]
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 2)] == ["a"]
+
+
+async def test_the_docset_with_the_fewest_waiting_chunks_gets_its_vectors_first(catalog: Catalog) -> None:
+    for docset_id, names in (("big", ("a", "b", "c")), ("small", ("d",))):
+        await with_frontier(catalog, f"{SEED}/{docset_id}", id_=docset_id)
+        listed = [piece(name, ordinal) for ordinal, name in enumerate(names)]
+        claimed = await claim(catalog, docset_id)
+        await catalog.write(pages.commit_indexed, claimed, fetched(), DOCUMENT, intent(*listed), set(), 9, NOW)
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 2)] == ["d"]
+    await catalog.write(chunks.mark_embedded, ["d"])
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 2)] == ["a", "b"]
 
 
 async def test_keep_embedded_agrees_with_the_shelf_both_ways(catalog: Catalog) -> None:
@@ -411,7 +434,7 @@ async def test_keep_embedded_agrees_with_the_shelf_both_ways(catalog: Catalog) -
     claimed = await claim(catalog)
     await catalog.write(pages.commit_indexed, claimed, fetched(), DOCUMENT, intent(piece("a", 0), piece("b", 1)), {"a"}, 9, NOW)
     await catalog.write(chunks.keep_embedded, {"b", "unknown"})
-    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, 9)] == ["a"]
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 9)] == ["a"]
 
 
 async def test_listing_filters_by_state_and_pages_through_without_gaps(catalog: Catalog) -> None:
@@ -433,6 +456,9 @@ async def test_listing_filters_by_state_and_pages_through_without_gaps(catalog: 
 
 
 async def test_vectors_are_remembered_by_model_and_text(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    listed = replace(piece("a"), text_hash="h1"), replace(piece("b", 1), text_hash="h2")
+    await catalog.write(pages.commit_indexed, await claim(catalog), fetched(), DOCUMENT, intent(*listed), set(), 9, NOW)
     await catalog.write(chunks.remember_vectors, "model-1", {"h1": b"one", "h2": b"two"})
     await catalog.write(chunks.remember_vectors, "model-2", {"h1": b"other"})
     await catalog.write(chunks.remember_vectors, "model-1", {"h2": b"two again"})
@@ -440,14 +466,19 @@ async def test_vectors_are_remembered_by_model_and_text(catalog: Catalog) -> Non
     assert await catalog.read(chunks.vectors, "model-2", ["h1", "h2"]) == {"h1": b"other"}
 
 
+async def test_a_vector_of_a_text_that_is_gone_is_not_remembered(catalog: Catalog) -> None:
+    await catalog.write(chunks.remember_vectors, "model-1", {"gone": b"late"})
+    assert await catalog.read(chunks.vectors, "model-1", ["gone"]) == {}
+
+
 async def test_another_model_makes_every_chunk_wait_and_the_same_one_none(catalog: Catalog) -> None:
     await with_frontier(catalog, SEED)
     await catalog.write(pages.commit_indexed, await claim(catalog), fetched(), DOCUMENT, intent(piece("a")), {"a"}, 9, NOW)
     assert await catalog.write(chunks.adopt_model, "model-1") is False
     assert await catalog.write(chunks.adopt_model, "model-1") is False
-    assert await catalog.read(chunks.waiting, 9) == []
+    assert await catalog.read(chunks.waiting, {}, 9) == []
     assert await catalog.write(chunks.adopt_model, "model-2") is True
-    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, 9)] == ["a"]
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 9)] == ["a"]
     assert await catalog.write(chunks.adopt_model, "model-2") is False
 
 

@@ -374,7 +374,6 @@ def test_version_without_a_daemon_does_not_start_one(make_daemon: Callable[..., 
 # -- the README
 
 
-@pytest.mark.xfail(strict=False, reason="the README is being written")
 def test_the_readme_names_every_command_and_every_setting() -> None:
     text = README.read_text("utf-8")
     missing = [command for command in COMMANDS if not re.search(rf"`(docworker )?{command}\b", text)]

@@ -92,7 +92,7 @@ class Fetcher:
             return Refused(url, f"The site {_REFUSALS[status]}.")
         if status != 200:
             return Failed(url, f"The site answered {status}.")
-        content_type = response.headers.get("content-type", "text/html").partition(";")[0].strip().lower()
+        content_type = (response.headers.get("content-type") or "text/html").partition(";")[0].strip().lower()
         if content_type not in _HTML_TYPES:
             return Refused(url, f"Not documentation: the site sends {content_type}, not HTML.")
         body = bytearray()

@@ -53,7 +53,8 @@ class CrawlLimits:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a crawl works with. `model_id` tells the model in use, None while there is none."""
+    """What a crawl works with. `model_id` tells the model in use, None while there is none; `listed` is set when new
+    chunks are listed in the catalog, so that their vectors can be made."""
 
     catalog: Catalog
     shelf: Shelf
@@ -62,6 +63,7 @@ class Tools:
     limits: CrawlLimits
     now: Callable[[], int]
     model_id: Callable[[], str | None]
+    listed: asyncio.Event
 
 
 class Crawl:
@@ -76,7 +78,7 @@ class Crawl:
     async def run(self, on_page: Callable[[], None]) -> bool:
         """Work until the frontier is empty (True) or `stop` was called (False); `on_page` hears of every page done.
 
-        Cancelled, it leaves pages leased; the next run releases them.
+        Cancelled, it gives the pages under way back.
         """
         tools, docset = self._tools, self._docset
         await tools.catalog.write(pages.release, docset.id)
@@ -125,18 +127,24 @@ class Crawl:
 
     async def _page(self, claimed: Claim) -> None:
         begin = time.monotonic()
+        try:
+            said = await self._work_on(claimed)
+        except asyncio.CancelledError:
+            await self._tools.catalog.write(pages.give_back, claimed)
+            raise
+        _log.info("page %s: %s (%.2f s)", claimed.url, said, time.monotonic() - begin)
+
+    async def _work_on(self, claimed: Claim) -> str:
         outcome = await self._tools.fetcher.fetch(claimed.url)
-        fetched_s = time.monotonic() - begin
         match outcome:
             case Fetched():
-                said = await self._fetched(claimed, outcome)
+                return await self._fetched(claimed, outcome)
             case Redirected():
-                said = await self._moved(claimed, outcome.target)
+                return await self._moved(claimed, outcome.target)
             case Refused():
-                said = await self._leave_out(claimed, PageState.SKIPPED, outcome.reason)
+                return await self._leave_out(claimed, PageState.SKIPPED, outcome.reason)
             case Failed():
-                said = await self._leave_out(claimed, PageState.ERROR, outcome.reason)
-        _log.info("page %s: %s (fetched in %.2f s, all in %.2f s)", claimed.url, said, fetched_s, time.monotonic() - begin)
+                return await self._leave_out(claimed, PageState.ERROR, outcome.reason)
 
     async def _fetched(self, claimed: Claim, fetched: Fetched) -> str:
         tools = self._tools
@@ -157,6 +165,7 @@ class Crawl:
         await tools.catalog.write(
             pages.commit_indexed, claimed, fetched, page.document, intent, with_vector, self._max_pages, tools.now()
         )
+        tools.listed.set()
         await tools.shelf.remove(intent.remove)
         return f"indexed, {len(intent.chunks)} chunks ({len(intent.add)} new)"
 

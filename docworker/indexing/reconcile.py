@@ -37,6 +37,7 @@ async def rebuild(tools: Tools) -> None:
             intent = await asyncio.to_thread(_intent, document, docset_id, url, listed - on_shelf)
             with_vector = await put_on_shelf(tools, page_id, docset_id, url, intent)
             await tools.catalog.write(chunks.mark_embedded, sorted(with_vector))
+            tools.listed.set()
             restored += len(intent.add)
     _log.info("shelf rebuilt from the catalog: %s chunks restored", restored)
 

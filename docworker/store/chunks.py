@@ -8,8 +8,9 @@ import apsw
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A chunk that the catalog vouches for."""
+    """A chunk that the catalog vouches for; `seq` is its place in the order of embedding."""
 
+    seq: int
     chunk_id: str
     page_id: str
     docset_id: str
@@ -19,8 +20,8 @@ class Listed:
 def listed(db: apsw.Connection, ids: Sequence[str]) -> dict[str, Listed]:
     """Those of `ids` that belong to an indexed page. Anything else on the shelf is half-finished or stale."""
     marks = ",".join("?" * len(ids))
-    rows = db.execute(f"SELECT id, page_id, docset_id, text_hash FROM chunks WHERE id IN ({marks})", tuple(ids))
-    return {row[0]: Listed(*row) for row in rows}
+    rows = db.execute(f"SELECT seq, id, page_id, docset_id, text_hash FROM chunks WHERE id IN ({marks})", tuple(ids))
+    return {row[1]: Listed(*row) for row in rows}
 
 
 def all_ids(db: apsw.Connection) -> set[str]:
@@ -28,10 +29,24 @@ def all_ids(db: apsw.Connection) -> set[str]:
     return {row[0] for row in db.execute("SELECT id FROM chunks")}
 
 
-def waiting(db: apsw.Connection, limit: int) -> list[Listed]:
-    """Up to `limit` chunks whose vector is not on the shelf, oldest first: the seed and what was found near it."""
-    rows = db.execute("SELECT id, page_id, docset_id, text_hash FROM chunks WHERE embedded = 0 ORDER BY seq LIMIT ?", (limit,))
-    return [Listed(*row) for row in rows]
+def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> list[Listed]:
+    """Up to `limit` chunks of one docset whose vector is not on the shelf, oldest first: the seed and what is near it.
+
+    The docset with the fewest waiting comes first, so that a small one is not kept waiting by a large one. `after_seq`
+    tells, by docset, how far it has been worked through; what it passes over is left out.
+    """
+    docset_ids = db.execute(
+        "SELECT docset_id FROM chunks WHERE embedded = 0 GROUP BY docset_id ORDER BY count(*), docset_id"
+    ).fetchall()
+    for (docset_id,) in docset_ids:
+        rows = db.execute(
+            "SELECT seq, id, page_id, docset_id, text_hash FROM chunks"
+            " WHERE docset_id = ? AND embedded = 0 AND seq > ? ORDER BY seq LIMIT ?",
+            (docset_id, after_seq.get(str(docset_id), 0), limit),
+        )
+        if found := [Listed(*row) for row in rows]:
+            return found
+    return []
 
 
 def mark_embedded(db: apsw.Connection, ids: Sequence[str]) -> list[str]:
@@ -62,9 +77,10 @@ def vectors(db: apsw.Connection, model: str, text_hashes: Iterable[str]) -> dict
 
 
 def remember_vectors(db: apsw.Connection, model: str, by_text_hash: Mapping[str, bytes]) -> None:
-    """Keep vectors, so that their texts are never embedded again under this model."""
+    """Keep vectors, so that their texts are never embedded again under this model; those of texts that are gone are not."""
     db.executemany(
-        "INSERT OR REPLACE INTO vectors (model, text_hash, vector) VALUES (?, ?, ?)",
+        "INSERT OR REPLACE INTO vectors (model, text_hash, vector) SELECT ?1, ?2, ?3"
+        " WHERE EXISTS (SELECT 1 FROM chunks WHERE chunks.text_hash = ?2)",
         ((model, text_hash, vector) for text_hash, vector in by_text_hash.items()),
     )
 

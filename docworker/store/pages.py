@@ -79,6 +79,14 @@ def claim(db: apsw.Connection, docset_id: str, now: int, lease_ms: int) -> Claim
     return None if row is None else Claim(*row)
 
 
+def give_back(db: apsw.Connection, claimed: Claim) -> None:
+    """Put a page back that was claimed and not finished, because the crawl was told to stop; the attempt does not count."""
+    db.execute(
+        "UPDATE pages SET state = 'pending', lease_until = NULL, attempts = attempts - 1 WHERE id = ? AND state = 'fetching'",
+        (claimed.page_id,),
+    )
+
+
 def retry(db: apsw.Connection, docset_id: str, url: str) -> None:
     """Put a page that was left out back into the frontier."""
     db.execute(

@@ -71,7 +71,7 @@ CREATE TABLE chunks (
 CREATE INDEX chunks_by_page ON chunks (page_id, ordinal);
 CREATE INDEX chunks_by_docset ON chunks (docset_id, embedded);
 CREATE INDEX chunks_by_text ON chunks (text_hash);
-CREATE INDEX chunks_waiting ON chunks (seq) WHERE embedded = 0;
+CREATE INDEX chunks_waiting ON chunks (docset_id, seq) WHERE embedded = 0;
 
 -- Vectors by model and text, so that a text is embedded once. Little-endian float32.
 CREATE TABLE vectors (

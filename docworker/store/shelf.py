@@ -14,7 +14,7 @@ Reads may run at any time and at once; writes are taken one after the other.
 import asyncio
 import importlib
 import shutil
-from collections.abc import Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -79,7 +79,6 @@ class Shelf:
         self._dimensions = dimensions
         self._writing = asyncio.Lock()
         self._new_vectors = 0
-        self.grown = asyncio.Event()  # chunks came since somebody cleared it
         self._changed = asyncio.Event()
 
     @classmethod
@@ -104,34 +103,28 @@ class Shelf:
         else:
             folder.unlink(missing_ok=True)
 
-    def close(self) -> None:
-        """Close the tables and their database."""
-        for closable in (self._chunks, self._vectors, self._database):
-            closable.close()  # type: ignore[no-untyped-call]  # lancedb leaves it out
+    async def close(self) -> None:
+        """Close the tables and their database, after the write under way."""
+        async with self._writing:
+            for closable in (self._chunks, self._vectors, self._database):
+                closable.close()  # type: ignore[no-untyped-call]  # lancedb leaves it out
 
     # -- writing
 
     async def add(self, rows: Sequence[Row]) -> None:
         """Put chunks on the shelf; one whose id is there already is replaced."""
         if rows:
-            async with self._writing:
-                await _upsert(self._chunks, _chunk_table(rows))
-            self.grown.set()
-            self._changed.set()
+            await self._write(lambda: _upsert(self._chunks, _chunk_table(rows)))
 
     async def add_vectors(self, rows: Sequence[VectorRow]) -> None:
         """Put vectors on the shelf; one whose id is there already is replaced."""
         if rows:
-            async with self._writing:
-                await _upsert(self._vectors, _vector_table(rows, self._dimensions))
             self._new_vectors += len(rows)
-            self._changed.set()
+            await self._write(lambda: _upsert(self._vectors, _vector_table(rows, self._dimensions)))
 
     async def forget_vectors(self) -> None:
         """Take all vectors off the shelf, because another model is in use."""
-        async with self._writing:
-            await self._vectors.delete("true")
-            self._changed.set()
+        await self._write(lambda: self._vectors.delete("true"))
 
     async def remove(self, ids: Collection[str]) -> None:
         """Take chunks and their vectors off the shelf."""
@@ -143,10 +136,18 @@ class Shelf:
         await self._delete(f"docset_id IN ({_quoted([docset_id])})")
 
     async def _delete(self, where: str) -> None:
-        async with self._writing:
-            await self._chunks.delete(where)
-            await self._vectors.delete(where)
-        self._changed.set()
+        await self._write(lambda: self._chunks.delete(where))
+        await self._write(lambda: self._vectors.delete(where))
+
+    async def _write(self, write: Callable[[], Awaitable[object]]) -> None:
+        """One write after the other. A caller that is cancelled leaves the write to its end: what follows waits for it."""
+
+        async def alone() -> None:
+            async with self._writing:
+                await write()
+            self._changed.set()
+
+        await asyncio.shield(asyncio.create_task(alone()))
 
     async def tend_forever(self) -> None:
         """Keep the tables small to read: compact when many rows are new, or when nothing was written for a second."""
