@@ -4,7 +4,14 @@ Start reading at `docworker.indexing.pipeline` (what happens to a page) or `docw
 (why a chunk won); `docworker.daemon` puts the parts together.
 """
 
+import os
+
 __version__ = "0.1.0"
 
 SCHEMA_VERSION = 1
 """Version of what the data folder holds; a daemon refuses a folder of another one."""
+
+# Nothing about what is read or asked leaves the machine, so no library may report home. onnxruntime does by default, from
+# its import on: it makes a device id and sends events (its Privacy.md). Hence here, before anything else is imported.
+for _variable in ("ORT_DISABLE_TELEMETRY", "ORT_TELEMETRY_DISABLED", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+    os.environ[_variable] = "1"

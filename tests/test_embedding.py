@@ -373,3 +373,15 @@ def test_fastembed_downloads_the_model_once_where_the_package_is_missing(tmp_pat
         assert hub.asked == asked
     vectors = matrix(FastembedEmbedder(Path(made["folder"]), made["model_id"]).embed(SENTENCES))
     assert np.abs(vectors @ vectors.T - SIMILARITIES).max() < 0.05
+
+
+# -- privacy
+
+
+def test_no_library_makes_an_identity_for_the_user_or_reports_home(tmp_path: Path, prepared: Prepared) -> None:
+    """onnxruntime's telemetry keeps a device id and a queue of events below the home folder, unless it is forbidden."""
+    load = "from pathlib import Path; import sys; from docworker.embedding.embedder import FastembedEmbedder as E"
+    embed = "E(Path(sys.argv[1]), 'x').embed(['text'])"
+    home = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    subprocess.run([sys.executable, "-c", f"{load}; {embed}", prepared.folder], check=True, env=home)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []

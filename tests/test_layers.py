@@ -58,6 +58,7 @@ LIBRARY_EXCEPTIONS: dict[tuple[str, str], str] = {
     ): "names the type of the connection that the catalog hands to a transaction; calls nothing of it",
 }
 ENVIRONMENT: dict[str, str] = {
+    "docworker": "forbids libraries to report home, before they are imported",
     "docworker.settings": "owns the environment",
     "cli.client": "hands it on to the daemon that it starts",
 }
