@@ -211,7 +211,8 @@ def test_a_lost_shelf_is_made_again_without_a_request_to_the_site(
     with daemon:
         docset_id = daemon.get("/status")["docsets"][0]["id"]
         daemon.wait_ready(docset_id, vectors=True, timeout_s=60)
-        wait_until(lambda: shelf_is_whole(daemon), "the shelf's return")
+        wait_until(lambda: shelved(folder, "chunks") == shelved(undisturbed, "chunks"), "the shelf's return")
+        assert shelf_is_whole(daemon)
     assert shelved(folder, "chunks") == shelved(folder, "vectors") == shelved(undisturbed, "chunks")
     assert generated.requests.total() == 0
 
