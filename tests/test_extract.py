@@ -493,3 +493,8 @@ def test_no_soup_of_tags_raises_or_loses_a_word(pieces: list[str]) -> None:
 @settings(max_examples=100, deadline=None)
 def test_no_bytes_raise(body: bytes, charset: str | None) -> None:
     assert page(b"<h1>T</h1>" + body, charset) == page(b"<h1>T</h1>" + body, charset)
+
+
+def test_code_blocks_inside_one_another_are_one() -> None:
+    html = "<pre><code><div class=highlight><pre class=language-c>int x;\nint y &lt; 2;</pre></div></code></pre>"
+    assert text(html) == "```\nint x;\nint y < 2;\n```"

@@ -6,6 +6,7 @@ by its element, role or well-known class.
 
 import codecs
 import re
+from html import escape
 from urllib.parse import urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -142,6 +143,7 @@ def _sections(main: LexborNode, tree: LexborHTMLParser) -> tuple[Section, ...]:
         if text:
             return (Section(0, "", None, text),)
     _drop_permalinks(main)
+    _flatten_code(main)
     try:
         return sections(main.html or "")
     except RecursionError:  # nested thousands deep: the text without its structure is better than nothing
@@ -160,6 +162,20 @@ def _drop_permalinks(main: LexborNode) -> None:
     for link in main.css(":is(h1, h2, h3, h4, h5, h6, dt, summary, caption) a[href^='#']"):
         if not any(character.isalnum() for character in link.text()):
             link.decompose()
+
+
+def _flatten_code(main: LexborNode) -> None:
+    """Leave of a code block its characters and its language: the marks of highlighters are most of a page's elements."""
+    inside = {inner.mem_id for inner in main.css("pre pre")}
+    for block in [block for block in main.css("pre") if block.mem_id not in inside]:
+        for br in block.css("br"):
+            br.replace_with("\n")
+        inner = block.css_first("code")
+        if inner is not None:
+            for name in ("class", "data-lang"):
+                if value := inner.attributes.get(name):
+                    block.attrs[name] = f"{block.attributes.get(name) or ''} {value}".strip()
+        block.inner_html = escape(block.text(), quote=False)
 
 
 def _title(found: tuple[Section, ...], head_title: str) -> str:

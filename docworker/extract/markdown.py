@@ -19,9 +19,9 @@ _CUT = re.compile(rf"^[>\s]*{_MARK}(\d+){_MARK}[ \t]*$", re.MULTILINE)
 _LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush)[-:_](?P<name>[\w+#.-]+)$")
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate"})
 _SAME_LANGUAGE = {"python3": "python", "py": "python", "js": "javascript", "sh": "bash", "shell": "bash"}
-_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "dt")
-_BLOCKS = (*_HEADINGS, "pre", "p", "div", "section", "article", "ul", "ol", "dl", "table")
-_INLINE = ("b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q")
+_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "dt"})
+_BLOCKS = _HEADINGS | {"pre", "p", "div", "section", "article", "ul", "ol", "dl", "table"}
+_INLINE = frozenset({"b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q"})
 # A longer one is no heading but a tag that was never closed.
 _MAX_HEADING_CHARS = 300
 _NAMES = re.compile(r"[\w.:$-]*[\w$]\s*$")
@@ -35,7 +35,7 @@ def sections(html: str) -> tuple[Section, ...]:
     """
     converter = _Converter()
     # html.parser keeps what other parsers repair away; the markup was repaired by lexbor already
-    soup = BeautifulSoup(html.replace(_MARK, ""), "html.parser")
+    soup = BeautifulSoup(html.replace(_MARK, ""), "html.parser", element_classes={Tag: _Tag})
     _straighten(soup)
     markdown: str = converter.convert_soup(soup)
     pieces = _CUT.split(markdown)
@@ -131,21 +131,38 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
 
 
 def _straighten(soup: BeautifulSoup) -> None:
-    """What would hide a section or break code: line breaks, code beside its line numbers, emphasis around blocks."""
-    for br in soup.find_all("br"):
-        if br.find_parent("pre"):
-            br.replace_with("\n")
-        elif br.find_parent(_HEADINGS):
-            br.replace_with(" ")
-    for empty in soup.find_all(lambda tag: tag.name in _BLOCKS and not tag.contents):
-        empty.replace_with("\n")  # it parts the words around it
-    for table in soup.find_all("table"):
-        columns = table.find_all("pre")
-        if len(columns) == 2 and columns[0].get_text().replace("\n", "").replace(" ", "").isdigit():
-            table.replace_with(columns[1])
-    for block in soup.find_all(_BLOCKS):
-        while block.parent is not None and block.parent.name in _INLINE:
-            block.parent.unwrap()
+    """What would hide a section or join words: line breaks in headings, empty blocks, emphasis around blocks."""
+    for tag in [node for node in soup.descendants if isinstance(node, Tag)]:
+        if tag.name == "br":
+            if any(parent.name in _HEADINGS for parent in tag.parents):
+                tag.replace_with(" ")
+        elif tag.name in _BLOCKS:
+            if not tag.contents:
+                tag.replace_with("\n")  # it parts the words around it
+                continue
+            while tag.parent is not None and tag.parent.name in _INLINE:
+                tag.parent.unwrap()
+            if tag.name == "table":
+                _drop_line_numbers(tag)
+
+
+def _drop_line_numbers(table: Tag) -> None:
+    """A table of one column of numbers and one of code is the code."""
+    columns = table.find_all("pre")
+    if len(columns) == 2 and columns[0].get_text().replace("\n", "").replace(" ", "").isdigit():
+        table.replace_with(columns[1])
+
+
+class _Tag(Tag):
+    """A tag whose `find_parent` by name is quick: markdownify calls it for every tag."""
+
+    def find_parent(self, name: Any = None, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(name, str) or args or kwargs:
+            return super().find_parent(name, *args, **kwargs)
+        parent = self.parent
+        while parent is not None and parent.name != name:
+            parent = parent.parent
+        return parent
 
 
 def _has_entries(dl: Tag) -> bool:
@@ -193,9 +210,7 @@ def _parents(el: Tag) -> Iterator[Tag]:
 
 def _language(pre: Tag) -> str:
     """The language that the block or its wrappers name, in its usual short form; empty when none does."""
-    code = pre.find("code")
-    wrappers = [pre, *(parent for parent in list(pre.parents)[:3] if parent.name == "div")]
-    for tag in [*([code] if isinstance(code, Tag) else []), *wrappers]:
+    for tag in [pre, *(parent for parent in list(pre.parents)[:3] if parent.name == "div")]:
         if isinstance(named := tag.get("data-lang"), str) and named:
             return _SAME_LANGUAGE.get(named, named)
         for name in tag.get_attribute_list("class"):

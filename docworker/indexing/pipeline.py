@@ -132,7 +132,7 @@ class Crawl:
         except asyncio.CancelledError:
             await self._tools.catalog.write(pages.give_back, claimed)
             raise
-        _log.info("page %s: %s (%.2f s)", claimed.url, said, time.monotonic() - begin)
+        _log.info("page %s: %s, all in %.2f s", claimed.url, said, time.monotonic() - begin)
 
     async def _work_on(self, claimed: Claim) -> str:
         outcome = await self._tools.fetcher.fetch(claimed.url)
@@ -149,6 +149,7 @@ class Crawl:
     async def _fetched(self, claimed: Claim, fetched: Fetched) -> str:
         tools = self._tools
         old_ids = await tools.catalog.read(pages.chunk_ids, claimed.page_id)
+        begin = time.monotonic()
         try:
             page, intent = await tools.workers.read(self._docset, fetched, old_ids)
         except ExtractionFailed as error:
@@ -161,13 +162,15 @@ class Crawl:
             name = page.document.site or page.document.title
             if name:
                 await tools.catalog.write(docsets.rename, self._docset.id, name, by_user=False, now=tools.now())
+        extracted = time.monotonic()
         with_vector = await put_on_shelf(tools, claimed.page_id, self._docset.id, fetched.url, intent)
         await tools.catalog.write(
             pages.commit_indexed, claimed, fetched, page.document, intent, with_vector, self._max_pages, tools.now()
         )
         tools.listed.set()
         await tools.shelf.remove(intent.remove)
-        return f"indexed, {len(intent.chunks)} chunks ({len(intent.add)} new)"
+        times = f"extracted in {extracted - begin:.2f} s, kept in {time.monotonic() - extracted:.2f} s"
+        return f"indexed, {len(intent.chunks)} chunks, {len(intent.add)} of them new, {times}"
 
     async def _moved(self, claimed: Claim, target: str) -> str:
         """The page lives elsewhere: its target takes its place in the frontier, if it belongs to the docset."""

@@ -19,7 +19,7 @@ from docworker.indexing.decide import decide
 from docworker.model import Docset, Extracted, Fetched, PageIntent
 
 _log = logging.getLogger(__name__)
-_NICENESS = 5
+_NICENESS = 1
 _TASKS_PER_PROCESS = 2_000  # a new process now and then gives back what parsers keep
 
 
