@@ -4,14 +4,12 @@ lock the data folder → listen (/health answers) → catalog → shelf → swee
 """
 
 import asyncio
-import ctypes
 import json
 import logging
 import logging.handlers
 import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -34,7 +32,6 @@ _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
 _PAGES_GRACE_S = 3.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
-_M_ARENA_MAX = -8  # malloc.h
 DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
 
 
@@ -67,7 +64,6 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
     except OSError as error:
         raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
     try:
-        _few_arenas()
         _log_to(folder / LOG_FILE, settings.log_level, to_stderr=to_stderr)
         asyncio.run(_run(settings))
     finally:
@@ -179,16 +175,6 @@ async def _open_shelf(folder: Path, dimensions: int) -> "Shelf":
         _log.warning("%s It is made again from the catalog.", error)
         Shelf.discard(folder)
         return await Shelf.open(folder, dimensions)
-
-
-def _few_arenas() -> None:
-    """Let glibc's malloc keep two pools instead of eight a core; what is freed in one thread then serves the others.
-
-    Peak memory over the python corpus: 561 MB instead of 723. Elsewhere nothing happens.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
