@@ -1,8 +1,10 @@
 """The shelf on a real LanceDB folder: what is added is found, what is removed is not, and a lost folder can be made again."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import lancedb
 import numpy as np
 import pytest
 
@@ -249,3 +251,24 @@ async def test_a_folder_that_is_spoilt_gives_a_store_error_and_discard_cures_it(
     await cured.add([row("2", "moose")])
     assert await found(cured, "moose") == ["2"]
     await cured.close()
+
+
+async def test_rows_that_come_after_a_quiet_moment_are_folded_into_the_index_soon(shelf: Shelf, tmp_path: Path) -> None:
+    """Once quiet, the shelf waits a minute before it drops old versions; what is written meanwhile must not wait that long."""
+
+    async def folded_in(number: int) -> None:
+        while True:
+            table = await asyncio.to_thread(lambda: lancedb.connect(str(tmp_path / "shelf")).open_table("chunks"))
+            stats = await asyncio.to_thread(table.index_stats, "search_text_idx")
+            if stats is not None and (stats.num_indexed_rows, stats.num_unindexed_rows) == (number, 0):
+                return
+            await asyncio.sleep(0.1)
+
+    tending = asyncio.create_task(shelf.tend_forever())
+    try:
+        for number in (1, 2):
+            await shelf.add([row(str(number), f"badger {number}")])
+            await asyncio.wait_for(folded_in(number), 30)
+    finally:
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)

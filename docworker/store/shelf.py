@@ -15,6 +15,7 @@ import asyncio
 import importlib
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -164,7 +165,9 @@ class Shelf:
                 self._new_vectors = 0
                 await self._compact(self._vectors, _KEEP_VERSIONS)
             if quiet:
-                await asyncio.sleep(_KEEP_VERSIONS.total_seconds())
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), _KEEP_VERSIONS.total_seconds())
+                    continue  # written to again: what is new is folded in first
                 await self.prune()
 
     async def prune(self, *, alone: bool = False) -> None:
