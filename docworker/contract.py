@@ -45,10 +45,6 @@ class _Request(_Model):
 # -- GET /health
 
 
-class HealthRequest(_Request):
-    """Nothing to say."""
-
-
 class HealthResponse(_Model):
     """`instance` tells one running daemon from another; `ready` whether it serves more than this already."""
 

