@@ -159,9 +159,10 @@ class Shelf:
             stats = await self._chunks.index_stats(_TEXT_INDEX)
             waiting = stats.num_unindexed_rows if stats is not None else 0
             quiet = not self._changed.is_set()
-            if waiting >= _TEND_ROWS or quiet:
+            if waiting >= _TEND_ROWS or (quiet and waiting):
                 await self._compact(self._chunks, _KEEP_VERSIONS)
-            if self._new_vectors >= _COMPACT_VECTORS or quiet:
+            # not when quiet: a batch of vectors takes a second too, and each time the whole table would be written again
+            if self._new_vectors >= _COMPACT_VECTORS:
                 self._new_vectors = 0
                 await self._compact(self._vectors, _KEEP_VERSIONS)
             if quiet:
