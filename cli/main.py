@@ -17,7 +17,7 @@ from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
 from docworker import SCHEMA_VERSION, __version__
-from docworker.contract import DocsetResponse, IndexResponse, PagesResponse, RetrieveResponse, StatusResponse
+from docworker.contract import DocsetResponse, IndexResponse, PagesResponse, RetrieveResponse, StatusResponse, WhyResponse
 from docworker.errors import DocworkerError, SettingsError
 from docworker.model import DocsetState, PageState
 from docworker.settings import Loaded, Settings, load
@@ -141,6 +141,8 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
 @click.option("--name", help="Name of the docset (default: the site's title).")
 @click.option("--allow", "allowed", multiple=True, metavar="PATH", help="Path prefix to crawl; may be given again.")
 @click.option("--max-pages", type=click.IntRange(1), help="Most pages to keep of this docset.")
+@click.option("--include", multiple=True, metavar="PATTERN", help="Path to take though it would be left out, as '/_modules/*'.")
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Path to leave out, as '/old/*'; both may be given again.")
 @click.option("--no-wait", is_flag=True, help="Return when the first page is indexed.")
 @no_start_option
 @json_option
@@ -150,6 +152,8 @@ def index(
     name: str | None,
     allowed: tuple[str, ...],
     max_pages: int | None,
+    include: tuple[str, ...],
+    exclude: tuple[str, ...],
     no_wait: bool,
     no_start: bool,
     as_json: bool,
@@ -166,6 +170,8 @@ def index(
         "name": name,
         "allowedPaths": list(allowed) or None,
         "maxPages": max_pages,
+        "include": list(include) or None,
+        "exclude": list(exclude) or None,
     }
     client = Client(_address(no_start=no_start))
     made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
@@ -243,6 +249,22 @@ def pages(docset: str, state: str | None, limit: int, offset: int, no_start: boo
         query["status"] = state
     found = client.call("GET", f"/docset/{client.resolve(docset).id}/pages", query=query)
     click.echo(found if as_json else render.pages(PagesResponse.model_validate_json(found)))
+
+
+@main.command()
+@click.argument("url")
+@click.option("--docset", help="Only what this docset knows of it.")
+@no_start_option
+@json_option
+@_sentences
+def why(url: str, docset: str | None, no_start: bool, as_json: bool) -> None:
+    """What became of URL: from which page it was found, what was decided, and why."""
+    client = Client(_address(no_start=no_start))
+    query: dict[str, str | int | bool] = {"url": url if "://" in url else f"https://{url}"}
+    if docset is not None:
+        query["docsetId"] = client.resolve(docset).id
+    found = client.call("GET", "/why", query=query)
+    click.echo(found if as_json else render.why(WhyResponse.model_validate_json(found)))
 
 
 @main.command()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from docworker.contract import DocsetResponse, PagesResponse, RetrieveResponse, StatusResponse
+from docworker.contract import DocsetResponse, PagesResponse, RetrieveResponse, StatusResponse, WhyDocset, WhyResponse
 
 _STATE_COLOURS = {"ready": "green", "indexing": "yellow", "pending": "yellow", "error": "red"}
 
@@ -65,6 +65,37 @@ def pages(found: PagesResponse) -> str:
     if shown < found.total:
         lines.append(f"… {found.total - shown} more: --offset {shown}")
     return "\n".join(lines) if lines else "No pages."
+
+
+def why(found: WhyResponse) -> str:
+    """What each docset knows of a URL."""
+    return "\n\n".join("\n".join(_why(found.url, docset)) for docset in found.docsets)
+
+
+def _why(asked: str, found: WhyDocset) -> list[str]:
+    state = found.status.value if found.status else "not met"
+    lines = [f"{click.style(found.docset_name, bold=True)}  {found.docset_id}", f"  {state}: {found.message}"]
+    rows = [(f"{step.url}", f"→ {step.target} ({step.how})") for step in found.redirects]
+    lines += [f"  redirect   {url} {target}" for url, target in rows]
+    if found.redirects or found.url != asked:
+        lines.append(f"  page       {found.url}")
+    if found.title:
+        lines.append(f"  title      {found.title}")
+    if len(found.path) > 1:
+        lines.append(f"  found by   {' → '.join(found.path)}")
+    elif found.status:
+        lines.append("  found by   it is where the crawl began")
+    if found.depth is not None:
+        lines.append(f"  depth      {found.depth} link{'s' * (found.depth != 1)} from there")
+    lines += [f"  also at    {url}" for url in found.other_urls]
+    lines += [f"  scope      {found.scope}", f"  robots     {found.robots}"]
+    if found.fetched_at is not None:
+        answer = "no answer" if found.http_status is None else f"HTTP {found.http_status}"
+        asked_times = "1 request" if found.requests == 1 else f"{found.requests} requests"
+        lines.append(f"  fetched    {age(found.fetched_at)} ago: {answer}, {size(found.size_bytes or 0)}, {asked_times}")
+    if found.links_dropped:
+        lines.append(f"  links      {found.links_dropped} over the limit of one page were not followed")
+    return lines
 
 
 def snippets(found: RetrieveResponse) -> str:

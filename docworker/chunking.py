@@ -19,6 +19,8 @@ from docworker.model import Chunk, Document, Section, digest
 MAX_CHARS = 1_200
 # A section shorter than this says too little alone to be found by its vector.
 _SMALL_CHARS = 300
+# A shorter section stands on many pages by chance ("Deprecated.").
+_PASSAGE_CHARS = 60
 # A line that opens or closes fenced code: what stands before it (indentation, bullet, quotation mark), fence, language.
 FENCE = re.compile(r"^((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*)(`{3,}(?=[^`\n]*$)|~{3,})(.*)$", re.MULTILINE)
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
@@ -63,6 +65,18 @@ def chunk(document: Document, docset_id: str, url: str) -> tuple[Chunk, ...]:
 def content_hash(document: Document) -> str:
     """Hash of all that a page's chunks are made from."""
     return digest(document.title, *(repr(section) for section in document.sections), size=16)
+
+
+def main_hash(document: Document) -> str:
+    """Hash of what a reader sees, the same for pages of the same text whatever their title, anchors and white space."""
+    return digest(*(" ".join((section.heading + "\n" + section.text).split()) for section in document.sections), size=16)
+
+
+def passages(document: Document) -> tuple[int, ...]:
+    """A 64-bit hash of each distinct section of some length, by which the same text is known on other pages."""
+    texts = (" ".join(section.text.split()) for section in document.sections)
+    found = {int.from_bytes(bytes.fromhex(digest(text)), "big", signed=True) for text in texts if len(text) >= _PASSAGE_CHARS}
+    return tuple(sorted(found))
 
 
 def _paths(document: Document) -> Iterator[_Passage]:

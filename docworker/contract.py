@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
-from docworker.model import DocsetState, PageState
+from docworker.model import DocsetState, PageState, Reason
 
 MAX_QUERY_CHARS = 8_192
 
@@ -24,6 +24,9 @@ def _whole(value: object) -> object:
 # A bound also makes pydantic refuse text that is no Unicode, such as half of a surrogate pair.
 Text = Annotated[str, StringConstraints(strict=True, max_length=2_048)]
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+
+
+Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
 
 
 class _Model(BaseModel):
@@ -59,7 +62,11 @@ class HealthResponse(_Model):
 
 
 class IndexRequest(_Request):
-    """Index a documentation site."""
+    """Index a documentation site.
+
+    Patterns are matched against a page's whole path, with its query: `*` is any text, `?` a character, `[…]` one of several.
+    What `exclude` matches is left out; what `include` matches is taken although docworker would leave it out.
+    """
 
     base_url: Text
     seed_slug: Text
@@ -67,6 +74,8 @@ class IndexRequest(_Request):
     allowed_paths: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
     wait_for_seed: StrictBool = True
     max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    include: Patterns | None = None
+    exclude: Patterns | None = None
 
 
 class IndexResponse(_Model):
@@ -171,13 +180,16 @@ class IndexStatus(_Model):
 
 
 class DocsetResponse(_Model):
-    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when a crawl last came to its end."""
+    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when all of it was last crawled."""
 
     id: str
     name: str
     base_url: str
     seed_slug: str
     allowed_paths: list[str]
+    include: list[str]
+    exclude: list[str]
+    language: str | None
     created_at: int
     updated_at: int
     crawled_at: int | None
@@ -215,13 +227,16 @@ class PagesRequest(_Request):
 
 
 class PageResponse(_Model):
-    """What became of a page."""
+    """What became of a page; `reason` is a word for what `error_message` says in a sentence."""
 
     id: str
     url: str
     path: str
     title: str | None
     status: PageState
+    reason: Reason | None
+    depth: int
+    discovered_from: str | None
     error_message: str | None
     fetched_at: int | None
     indexed_at: int | None
@@ -234,6 +249,64 @@ class PagesResponse(_Model):
     total: int
     limit: int
     offset: int
+
+
+# -- GET /why
+
+
+class WhyRequest(_Request):
+    """Which URL, and in which docset (default: all of its site)."""
+
+    url: Text
+    docset_id: Text | None = None
+
+
+class RedirectResponse(_Model):
+    """One step from a URL to the page that it turned out to be."""
+
+    url: str
+    target: str
+    how: str
+
+
+class WhyDocset(_Model):
+    """What one docset knows of a URL. `url` is the page that it leads to, through `redirects`; `other_urls` lead there too.
+
+    `message` says in a sentence what was decided and why, `scope` and `robots` what those two say. `path` leads from the seed, or
+    from a sitemap, to the page, by the links that it was found by. Keys from `depth` on are null for a URL that was never met.
+    """
+
+    docset_id: str
+    docset_name: str
+    url: str
+    redirects: list[RedirectResponse]
+    in_scope: bool
+    scope: str
+    robots_allowed: bool | None
+    robots: str
+    status: PageState | None
+    reason: Reason | None
+    message: str
+    depth: int | None
+    discovered_from: str | None
+    path: list[str]
+    other_urls: list[str]
+    title: str | None
+    chunks: int | None
+    links_dropped: int | None
+    attempts: int | None
+    requests: int | None
+    http_status: int | None
+    size_bytes: int | None
+    fetched_at: int | None
+    indexed_at: int | None
+
+
+class WhyResponse(_Model):
+    """What every docset of the URL's site knows of it."""
+
+    url: str
+    docsets: list[WhyDocset]
 
 
 # -- DELETE /docset/:id

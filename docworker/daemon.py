@@ -115,6 +115,7 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
 async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> None:
     """Open the stores, begin to answer, and start what runs in the background."""
     from docworker.crawl.fetcher import Fetcher, FetchLimits
+    from docworker.crawl.pacing import Pacer
     from docworker.embedding import DIMENSIONS
     from docworker.embedding.loader import ModelLoader, ModelSource
     from docworker.indexing.embedding_loop import embed_forever
@@ -124,6 +125,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.jobs import Jobs, keep_running
     from docworker.service import Service
     from docworker.store.catalog import Catalog
+    from docworker.store.frontier import FrontierLimits
 
     source = ModelSource(settings.model_dir, settings.cache_dir, settings.model_download, settings.model_retry_s)
     model = ModelLoader(source, settings.embed_threads)
@@ -132,19 +134,42 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     closing.push_async_callback(catalog.close)
     shelf = await _open_shelf(settings.data_dir / "shelf", DIMENSIONS)
     closing.push_async_callback(shelf.close)
-    fetcher = await closing.enter_async_context(
-        Fetcher(FetchLimits(settings.request_timeout_s, settings.request_attempts, settings.max_page_bytes))
+    fetch_limits = FetchLimits(
+        settings.request_timeout_s,
+        settings.request_attempts,
+        settings.max_response_bytes,
+        settings.max_page_bytes,
+        settings.max_rest_s,
     )
+    pacer = Pacer(settings.requests_per_host, settings.pause_s)
+    fetcher = await closing.enter_async_context(Fetcher(fetch_limits, pacer))
     workers = ExtractionWorkers(settings.extract_workers, settings.extract_timeout_s)
     closing.callback(workers.close)
-    limits = CrawlLimits(settings.max_pages, settings.requests_per_docset)
+    frontier_limits = FrontierLimits(settings.max_pages, settings.max_depth, settings.max_queries_per_path)
+    limits = CrawlLimits(
+        frontier_limits,
+        settings.requests_per_host,
+        settings.max_redirects,
+        settings.max_total_bytes,
+        not settings.ignore_robots,
+        settings.down_pause_s,
+    )
     listed = asyncio.Event()
     tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed)
     jobs = Jobs(tools)
 
     incomplete = await sweep(tools)
     await shelf.prune(alone=True)
-    desk.service = Service(catalog, shelf, jobs, model, data_dir=settings.data_dir, max_pages=settings.max_pages, now=now_ms)
+    desk.service = Service(
+        catalog,
+        shelf,
+        jobs,
+        model,
+        data_dir=settings.data_dir,
+        limits=frontier_limits,
+        obey_robots=limits.obey_robots,
+        now=now_ms,
+    )
     _log.info("ready")
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,

@@ -8,9 +8,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from docworker.indexing.pipeline import Crawl, Tools
+from docworker.indexing.crawl import Crawl
+from docworker.indexing.pipeline import Tools
 from docworker.model import Docset, DocsetState
-from docworker.store import docsets, pages
+from docworker.store import docsets
 
 _log = logging.getLogger(__name__)
 # A loop that failed is started again after the first pause, then after twice it, up to the longest.
@@ -23,6 +24,8 @@ class Jobs:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
         self._crawls: dict[str, tuple[Crawl, asyncio.Task[None]]] = {}
+        self._again: dict[str, Docset] = {}
+        self._stopping = False
         self._pulse = asyncio.Event()  # replaced each time a page is done or a crawl ends
 
     def running(self, docset_id: str) -> bool:
@@ -30,11 +33,14 @@ class Jobs:
         return docset_id in self._crawls
 
     def start(self, docset: Docset) -> None:
-        """Begin a docset's crawl, unless it is under way and will find what has been put into its frontier."""
-        if docset.id not in self._crawls:
-            crawl = Crawl(docset, self._tools)
-            task = asyncio.create_task(self._run(docset, crawl), name=f"crawl {docset.id}")
-            self._crawls[docset.id] = (crawl, task)
+        """Begin a docset's crawl; one under way is followed by another round, for what may have changed meanwhile."""
+        if docset.id in self._crawls:
+            self._again[docset.id] = docset
+            self._crawls[docset.id][0].supersede()
+            return
+        crawl = Crawl(docset, self._tools)
+        task = asyncio.create_task(self._run(docset, crawl), name=f"crawl {docset.id}")
+        self._crawls[docset.id] = (crawl, task)
 
     async def resume_unfinished(self) -> None:
         """Go on with the crawls that a stop or a crash interrupted."""
@@ -57,6 +63,7 @@ class Jobs:
 
     async def stop(self, grace_s: float) -> None:
         """Let the pages under way be finished for up to `grace_s`, then end what is left; it resumes on the next start."""
+        self._stopping = True
         tasks = [task for _, task in self._crawls.values()]
         for crawl, _ in self._crawls.values():
             crawl.stop()
@@ -72,9 +79,14 @@ class Jobs:
 
     async def _run(self, docset: Docset, crawl: Crawl) -> None:
         try:
-            while await crawl.run(self._on_page):
-                if not await self._tools.catalog.read(pages.waiting, docset.id):  # something new came at the last moment
+            while True:
+                self._again.pop(docset.id, None)
+                await crawl.run(self._on_page)
+                if self._stopping or docset.id not in self._again:
                     break
+                docset = self._again[docset.id]
+                crawl = Crawl(docset, self._tools)
+                self._crawls[docset.id] = (crawl, self._crawls[docset.id][1])
         except asyncio.CancelledError:
             raise
         except Exception as error:

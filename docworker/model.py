@@ -1,6 +1,6 @@
 """The values that flow through docworker, each named for its stage. Frozen, without behaviour or I/O.
 
-    Claim → Fetched | Redirected | Refused | Failed → Document → Chunk → PageIntent        indexing
+    Link → Claim → Asked(Fetched | Redirected | Refused | Failed) → Document → Chunk → PageIntent       indexing
     Candidate → Hit → Snippet                                                              retrieval
 
 All times are epoch milliseconds, all lengths are Unicode characters unless the name says bytes. Every URL that is
@@ -8,7 +8,7 @@ stored is canonical (see `docworker.urls.canonical`).
 """
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from hashlib import blake2b
 
 
@@ -31,6 +31,39 @@ class PageState(StrEnum):
     ERROR = "error"
 
 
+class Reason(StrEnum):
+    """Why a page is not indexed: rightly left out, or (the last three) failed."""
+
+    GONE = "gone"
+    FORBIDDEN = "forbidden"
+    NOT_HTML = "not-html"
+    TOO_LARGE = "too-large"
+    NO_TEXT = "no-text"
+    MOVED_OUT = "moved-out"
+    REDIRECTS = "redirects"
+    ROBOTS = "robots"
+    NOINDEX = "noindex"
+    DUPLICATE = "duplicate"
+    SOURCE = "source-listing"
+    MANUAL = "whole-manual"
+    INDEX = "index-page"
+    SEARCH = "search-page"
+    LANGUAGE = "other-language"
+    EXCLUDED = "excluded"
+    LIMIT = "limit"
+    NO_ANSWER = "no-answer"
+    SERVER_ERROR = "server-error"
+    EXTRACTION = "extraction"
+
+
+class Turn(IntEnum):
+    """When a page is claimed: what links reach comes first, then what only a sitemap names, then what may repeat it all."""
+
+    LINKED = 0
+    SITEMAP = 1
+    LAST = 2
+
+
 def digest(*parts: str, size: int = 8) -> str:
     """Hex digest of `parts` (joined so that no two lists of parts collide), 2 × `size` characters long."""
     return blake2b("".join(f"{len(part)}:{part}" for part in parts).encode(), digest_size=size).hexdigest()
@@ -47,21 +80,38 @@ class Docset:
     seed_url: str
     allowed_paths: tuple[str, ...]
     max_pages: int | None  # None: as the settings say
+    include: tuple[str, ...]  # patterns of paths that no default rule leaves out
+    exclude: tuple[str, ...]  # patterns of paths that are left out
+    language: str | None  # of the seed page, as `en`; None while unknown
     state: DocsetState
     message: str | None
     created_at: int
     updated_at: int
-    crawled_at: int | None  # when a crawl last came to its end
+    crawled_at: int | None  # when all of it was last crawled
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A URL for the frontier: how many links it is from the seed, and what named it. With a `reason` it is never asked."""
+
+    url: str
+    depth: int
+    found_on: str | None
+    turn: Turn = Turn.LINKED
+    reason: Reason | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A page leased from the frontier for one attempt."""
+    """A page leased from the frontier for one attempt; `hops` is the number of redirects that led to it."""
 
     page_id: str
     docset_id: str
     url: str
     depth: int
+    turn: Turn
+    hops: int
     attempts: int
 
 
@@ -75,14 +125,16 @@ class Fetched:
     body: bytes
     etag: str | None
     last_modified: str | None
+    robots: str | None  # its X-Robots-Tag headers, joined
 
 
 @dataclass(frozen=True, slots=True)
 class Redirected:
-    """The site, or the page itself, says that the page lives elsewhere. `target` is absolute, not yet canonical."""
+    """The site, or the page itself, says that the page lives elsewhere. `target` is not yet canonical; `how` is shown."""
 
     url: str
     target: str
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +142,34 @@ class Refused:
     """The page is rightly left out: gone, forbidden, not documentation, over a limit."""
 
     url: str
-    reason: str
+    reason: Reason
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The page could not be had although it should exist; a later crawl may succeed."""
+    """The page could not be had although it should exist; a later attempt may succeed.
+
+    `retry_after_s`: the site asked to be left alone for so long, which is longer than a request waits.
+    """
 
     url: str
-    reason: str
+    reason: Reason
+    message: str
+    retry_after_s: float | None = None
 
 
 FetchOutcome = Fetched | Redirected | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What came of asking for a page: the last status (None without an answer), requests made, and bytes received."""
+
+    outcome: FetchOutcome
+    status: int | None
+    requests: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +198,24 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A page after extraction: its text, its out-going links (absolute), or where it says it lives."""
+    """A page after extraction: its text, its out-going links (absolute), and what it says about itself.
+
+    `redirect` is where it sends its reader by itself, `canonical` where it says its content lives. `language` is the
+    declared one, as `en`. `directives` are the contents of its robots meta elements. Of its main content, `linked_share`
+    is the share of characters that stand in links, `main_links` the number of these, `prose_chars` the characters outside
+    of links of its wordiest paragraph; `search_form` tells a page that can search the site.
+    """
 
     document: Document
     links: tuple[str, ...]
     redirect: str | None
+    canonical: str | None
+    language: str | None
+    directives: tuple[str, ...]
+    linked_share: float
+    main_links: int
+    prose_chars: int
+    search_form: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +236,24 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class PageIntent:
-    """What is to be done about a page, decided without I/O: rows to add and remove on the shelf, links to follow."""
+    """What is to be done about a page, decided without I/O: rows to add and remove on the shelf, links to follow.
+
+    With a `left_out` (reason and message) it has no chunks. `canonical` is a page of the docset that this one says it
+    is a copy of. `main_hash` is the same for pages of the same text, `passages` hold a hash of every longer section.
+    `links_dropped` is the number of links over the limit of one page.
+    """
 
     title: str
     content_hash: str
+    main_hash: str
+    passages: tuple[int, ...]
+    canonical: str | None
+    left_out: tuple[Reason, str] | None
     chunks: tuple[Chunk, ...]
     add: tuple[Chunk, ...]
     remove: tuple[str, ...]
     follow: tuple[str, ...]
+    links_dropped: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from docworker.contract import (
     PageResponse,
     PagesRequest,
     PagesResponse,
+    RedirectResponse,
     ResultResponse,
     RetrieveRequest,
     RetrieveResponse,
@@ -27,19 +28,27 @@ from docworker.contract import (
     StatusRequest,
     StatusResponse,
     StuckPage,
+    WhyDocset,
+    WhyRequest,
+    WhyResponse,
 )  # fmt: skip
+from docworker.crawl.robots import Robots
+from docworker.crawl.rules import by_url, let_in
 from docworker.embedding.loader import ModelLoader
 from docworker.errors import InvalidRequest, NotFound, SiteFailed
 from docworker.jobs import Jobs
-from docworker.model import Docset, DocsetState, PageState, Snippet, digest
+from docworker.model import Docset, DocsetState, Link, PageState, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
-from docworker.store import docsets, pages
+from docworker.store import docsets, frontier, pages
+from docworker.store import robots as robots_store
 from docworker.store.catalog import Catalog
-from docworker.store.pages import Page
+from docworker.store.frontier import FrontierLimits
+from docworker.store.pages import Page, Trace
 from docworker.store.shelf import Shelf
-from docworker.urls import canonical, covers, default_allowed_path, origin, path_of
+from docworker.urls import canonical, covers, default_allowed_path, in_scope, on_site, origin, path_of
 
 _log = logging.getLogger(__name__)
+_MAX_OTHER_URLS = 20
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
 
 
@@ -54,7 +63,8 @@ class Service:
         model: ModelLoader,
         *,
         data_dir: Path,
-        max_pages: int,
+        limits: FrontierLimits,
+        obey_robots: bool,
         now: Callable[[], int],
     ) -> None:
         self._catalog = catalog
@@ -63,7 +73,8 @@ class Service:
         self._model = model
         self._searcher = Searcher(catalog, shelf, model)
         self._data_dir = data_dir
-        self._max_pages = max_pages
+        self._limits = limits
+        self._obey_robots = obey_robots
         self._now = now
         self._indexing = asyncio.Lock()  # two requests for the same site make one docset
 
@@ -77,12 +88,11 @@ class Service:
         """
         base_url, seed_url, allowed_paths = _target(request)
         async with self._indexing:
-            docset, new = await self._catalog.write(
-                _ensure_docset, base_url, seed_url, allowed_paths, request, self._max_pages, self._now()
+            docset, new, seed_url = await self._catalog.write(
+                _ensure_docset, base_url, seed_url, allowed_paths, request, self._limits, self._now()
             )
         seed = await self._catalog.read(pages.by_url, docset.id, seed_url)
-        if docset.state is not DocsetState.READY or await self._catalog.read(pages.waiting, docset.id):
-            self._jobs.start(docset)
+        self._jobs.start(docset)  # also when all seems done: settings may have changed, failed pages are asked again
         if request.wait_for_seed and not _done(seed):
             seed = await self._wait_for_page(docset.id, seed_url)
             if seed is None or seed.state is not PageState.INDEXED:
@@ -173,6 +183,9 @@ class Service:
                     path=path_of(page.url),
                     title=page.title,
                     status=page.state,
+                    reason=page.reason,
+                    depth=page.depth,
+                    discovered_from=page.discovered_from,
                     error_message=page.message,
                     fetched_at=page.fetched_at,
                     indexed_at=page.indexed_at,
@@ -183,6 +196,76 @@ class Service:
             limit=request.limit,
             offset=request.offset,
         )
+
+    async def why(self, request: WhyRequest) -> WhyResponse:
+        """What became of a URL, and why. Raises NotFound when no docset is of its site."""
+        url = canonical(request.url)
+        if url is None:
+            raise InvalidRequest(f"url: expected an http or https address, got {request.url[:200]!r}.")
+        if request.docset_id is not None:
+            chosen = [await self._docset(request.docset_id)]
+        else:
+            chosen = [d for d in await self._catalog.read(docsets.all_docsets) if _same_host(url, d)]
+        if not chosen:
+            raise NotFound(f"No docset is of {urlsplit(url).netloc}; GET /status lists those there are.")
+        found = [await self._why(docset, url) for docset in chosen]
+        return WhyResponse(url=url, docsets=sorted(found, key=lambda each: (each.status is None, not each.in_scope)))
+
+    async def _why(self, docset: Docset, asked: str) -> WhyDocset:
+        if await self._catalog.read(pages.trace, docset.id, asked) is None:  # the docset may know it by the other scheme
+            swapped = {"http": "https", "https": "http"}[urlsplit(asked).scheme] + asked.removeprefix(urlsplit(asked).scheme)
+            if await self._catalog.read(pages.trace, docset.id, swapped) is not None:
+                asked = swapped
+        chain = await self._catalog.read(pages.chain, docset.id, asked)
+        steps = [await self._catalog.read(pages.trace, docset.id, url) for url in chain]
+        url, page = chain[-1], steps[-1]
+        robots = await self._catalog.read(robots_store.kept, docset.id)
+        allowed = None if robots is None or not self._obey_robots else await asyncio.to_thread(_allows, robots, url)
+        inside = in_scope(url, origin(docset.seed_url), docset.allowed_paths)
+        known = page if page is not None and page.state is not None else None
+        return WhyDocset(
+            docset_id=docset.id,
+            docset_name=docset.name,
+            url=url,
+            redirects=[
+                RedirectResponse(url=step.url, target=step.target, how=step.how or "")
+                for step in steps
+                if step is not None and step.target is not None and step.state is None
+            ],
+            in_scope=inside,
+            scope=_scope(docset, url, inside=inside),
+            robots_allowed=allowed,
+            robots=self._robots_said(robots, allowed),
+            status=known.state if known else None,
+            reason=known.reason if known else None,
+            message=_what_became(known)
+            if known
+            else _why_unknown(
+                docset, url, await self._catalog.read(frontier.cut_from, docset.id, url), inside=inside, allowed=allowed
+            ),
+            depth=known.depth if known else None,
+            discovered_from=known.discovered_from if known else None,
+            path=await self._catalog.read(pages.path, docset.id, url) if known else [],
+            other_urls=await self._catalog.read(pages.aliases, docset.id, url, _MAX_OTHER_URLS),
+            title=known.title if known else None,
+            chunks=known.chunks if known else None,
+            links_dropped=known.links_dropped if known else None,
+            attempts=known.attempts if known else None,
+            requests=known.requests if known else None,
+            http_status=known.http_status if known else None,
+            size_bytes=known.size if known else None,
+            fetched_at=known.fetched_at if known else None,
+            indexed_at=known.indexed_at if known else None,
+        )
+
+    def _robots_said(self, robots: str | None, allowed: bool | None) -> str:
+        if not self._obey_robots:
+            return "robots.txt is not asked for (setting ignore_robots)."
+        if robots is None:
+            return "robots.txt has not been read yet."
+        if not robots.strip():
+            return "The site has no robots.txt, or an empty one: everything is allowed."
+        return "robots.txt allows it." if allowed else "robots.txt forbids it."
 
     async def _docset(self, docset_id: str) -> Docset:
         docset = await self._catalog.read(docsets.get, docset_id)
@@ -201,6 +284,9 @@ class Service:
             base_url=docset.base_url,
             seed_slug=path_of(docset.seed_url),
             allowed_paths=list(docset.allowed_paths),
+            include=list(docset.include),
+            exclude=list(docset.exclude),
+            language=docset.language,
             created_at=docset.created_at,
             updated_at=docset.updated_at,
             crawled_at=docset.crawled_at,
@@ -263,16 +349,19 @@ def _ensure_docset(
     seed_url: str,
     allowed_paths: tuple[str, ...],
     request: IndexRequest,
-    default_max_pages: int,
+    limits: FrontierLimits,
     now: int,
-) -> tuple[Docset, bool]:
-    """The docset of that origin that covers the request, else a new one; the seed is in its frontier or known."""
+) -> tuple[Docset, bool, str]:
+    """The docset of that site that covers the request, else a new one; the seed is in its frontier or known.
+
+    Returns the docset, whether it is new, and the seed's URL in it: https when the docset has moved up to that.
+    """
     seed_path = urlsplit(seed_url).path
     docset, new = None, False
-    for known in docsets.on_origin(db, origin(seed_url)):
-        if all(any(covers(mine, path) for mine in known.allowed_paths) for path in (*allowed_paths, seed_path)):
-            docset = known
-            break
+    for site in (origin(seed_url), "https" + origin(seed_url).removeprefix("http")):
+        for known in docsets.on_origin(db, site):
+            if all(any(covers(mine, path) for mine in known.allowed_paths) for path in (*allowed_paths, seed_path)):
+                docset = docset or known
     if docset is None:
         new = True
         id_ = digest(origin(seed_url), *allowed_paths, size=6)
@@ -284,6 +373,9 @@ def _ensure_docset(
             seed_url=seed_url,
             allowed_paths=allowed_paths,
             max_pages=request.max_pages,
+            include=tuple(request.include or ()),
+            exclude=tuple(request.exclude or ()),
+            language=None,
             state=DocsetState.PENDING,
             message=None,
             created_at=now,
@@ -293,14 +385,28 @@ def _ensure_docset(
         docsets.insert(db, docset)
     elif request.name is not None:
         docsets.rename(db, docset.id, request.name, by_user=True, now=now)
-    max_pages = request.max_pages or docset.max_pages or default_max_pages
-    if request.max_pages is not None and not new:
-        docsets.set_max_pages(db, docset.id, max_pages)
-        docset = replace(docset, max_pages=max_pages)
-        pages.follow_left_out(db, docset.id, max_pages)
-    pages.retry(db, docset.id, pages.resolve(db, docset.id, seed_url))
-    pages.discover(db, docset.id, [seed_url], 0, None, max_pages)
-    return docset, new
+    if request.max_pages is not None and request.max_pages != docset.max_pages:
+        docsets.set_max_pages(db, docset.id, request.max_pages)
+    include = docset.include if request.include is None else tuple(request.include)
+    exclude = docset.exclude if request.exclude is None else tuple(request.exclude)
+    if (include, exclude) != (docset.include, docset.exclude):
+        docsets.set_patterns(db, docset.id, include, exclude)
+        _reopen_let_in(db, docset, replace(docset, include=include))
+    if docset.state is not DocsetState.INDEXING:
+        docsets.set_state(db, docset.id, DocsetState.PENDING, docset.message, now)
+    frontier.reopen_failed(db, docset.id)
+    seed_url = on_site(seed_url, origin(docset.seed_url)) or seed_url
+    frontier.retry(db, docset.id, pages.resolve(db, docset.id, seed_url))
+    max_pages = request.max_pages or docset.max_pages or limits.max_pages
+    frontier.discover(db, docset.id, [Link(seed_url, 0, None)], replace(limits, max_pages=max_pages))
+    return docsets.get(db, docset.id) or docset, new, seed_url
+
+
+def _reopen_let_in(db: apsw.Connection, old: Docset, new: Docset) -> None:
+    """Let pages be judged again that only a pattern which is gone let in."""
+    for page_id, url, state, _ in frontier.decided(db, old.id):
+        if state == PageState.INDEXED and let_in(old, url) and not let_in(new, url):
+            frontier.reopen_page(db, page_id)
 
 
 def _done(page: Page | None) -> bool:
@@ -330,6 +436,47 @@ def _result(snippet: Snippet) -> ResultResponse:
             char_count=snippet.char_count,
         ),
     )
+
+
+def _same_host(url: str, docset: Docset) -> bool:
+    return urlsplit(url).netloc == urlsplit(docset.seed_url).netloc
+
+
+def _allows(robots: str, url: str) -> bool:
+    return Robots(robots).allows(url)
+
+
+def _scope(docset: Docset, url: str, *, inside: bool) -> str:
+    below = f"{origin(docset.seed_url)} below {', '.join(docset.allowed_paths)}"
+    return f"It is {'inside' if inside else 'outside'} the docset: {below}."
+
+
+def _what_became(page: Trace) -> str:
+    """What was decided about a page that is known."""
+    if page.message:
+        return page.message
+    match page.state:
+        case PageState.INDEXED:
+            return f"It is indexed, with {page.chunks} chunk{'s' * (page.chunks != 1)}."
+        case PageState.FETCHING:
+            return "It is being fetched."
+        case _:
+            return "It waits for its turn."
+
+
+def _why_unknown(docset: Docset, url: str, cut_from: str | None, *, inside: bool, allowed: bool | None) -> str:
+    """Why a URL has not been met."""
+    if not inside:
+        return _scope(docset, url, inside=False)
+    if cut_from is not None:
+        return f"{cut_from} leads to it, but a limit keeps it out. {docset.message or ''}".strip()
+    if allowed is False:
+        return "Nothing led to it, and robots.txt forbids it."
+    if (left_out := by_url(docset, url)) is not None:
+        return f"Nothing led to it, and it would be left out. {left_out[1]}"
+    if docset.state in (DocsetState.PENDING, DocsetState.INDEXING):
+        return "Nothing has led to it so far; the crawl goes on."
+    return f"No page that was read links to it, and no sitemap names it. {docset.message or ''}".strip()
 
 
 def _size(folder: Path) -> int:

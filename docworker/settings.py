@@ -51,11 +51,26 @@ class Settings(BaseModel):
     embed_threads: Annotated[int, Field(ge=1, le=64, description="threads that embed")] = min(os.cpu_count() or 2, 4)
     extract_workers: Annotated[int, Field(ge=1, le=16, description="processes that extract text")] = 1
     extract_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest extraction of one page")] = 60.0
-    requests_per_docset: Annotated[int, Field(ge=1, le=32, description="requests to one site at once")] = 4
+    requests_per_host: Annotated[int, Field(ge=1, le=32, description="requests to one host at once")] = 4
+    pause_s: Annotated[float, Field(ge=0, le=60, description="shortest pause between requests to a host; none on loopback")] = 0.2
+    max_rest_s: Annotated[float, Field(ge=0, le=86_400, description="longest rest a site may ask for with Retry-After")] = 3_600.0
+    down_pause_s: Annotated[
+        float, Field(gt=0, le=900, description="first pause when a site does not answer; the next are longer")
+    ] = 15.0
+    ignore_robots: Annotated[
+        bool, Field(description="do not ask for robots.txt nor obey noindex and nofollow; for sites of your own")
+    ] = False
     request_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest one request to a site may take")] = 20.0
-    request_attempts: Annotated[int, Field(ge=1, le=10, description="attempts at one request")] = 3
-    max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page body kept")] = 16 * 2**20
+    request_attempts: Annotated[int, Field(ge=1, le=10, description="attempts at one request")] = 4
+    max_redirects: Annotated[int, Field(ge=0, le=50, description="most redirects from a link to its page")] = 10
+    max_response_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page as the site sends it")] = 16 * 2**20
+    max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page when it is unpacked")] = 16 * 2**20
+    max_total_bytes: Annotated[int, Field(ge=1_024, le=2**40, description="most bytes received for one docset")] = 2 * 2**30
     max_pages: Annotated[int, Field(ge=1, le=1_000_000, description="most pages of one docset")] = 10_000
+    max_depth: Annotated[int, Field(ge=0, le=10_000, description="most links from the first page to another")] = 100
+    max_queries_per_path: Annotated[
+        int, Field(ge=0, le=1_000_000, description="most URLs kept that differ from others only in their query, of each path")
+    ] = 100
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="lowest level logged")] = "info"
 
     @field_validator("host")

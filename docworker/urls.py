@@ -1,7 +1,8 @@
 """URLs: their canonical form and the scope test. Pure.
 
 One page has one canonical URL. Two spellings that RFC 3986 section 6.2.2 calls equivalent are one canonical URL:
-scheme and host in lower case, no default port, no dot segments, one form of percent-encoding, no fragment.
+scheme and host in lower case, no default port, no dot segments, one form of percent-encoding, no fragment. Beyond it,
+parameters that only say where a reader came from are dropped and the others stand in the order of their names.
 """
 
 import re
@@ -15,6 +16,13 @@ _FILE = re.compile(r"\.(x?html?|php|aspx?|jsp|md|txt)$", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
 # RFC 3986 section 3.3: what may stand unescaped in a path; in a query also `?`. `%` never: it is decoded first.
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
+# What advertising, mail and analytics append to links; no page depends on it.
+_TRACKING = re.compile(
+    r"utm_\w+|gclid|gbraid|wbraid|dclid|fbclid|msclkid|yclid|twclid|igshid|mc_[ce]id|mkt_tok|_ga|_gl|_hs(enc|mi)|vero_id|ref_src",
+    re.IGNORECASE,
+)
+_DIRECTORY_INDEX = re.compile(r"(?<=/)(index|default)\.(x?html?|php|aspx?|jsp)$", re.IGNORECASE)
+_PAGE_SUFFIX = re.compile(r"\.x?html?$", re.IGNORECASE)
 _ESCAPED_RESERVED = re.compile(r"%(2[Ff3]|3[Ff]|25|26|3[Dd]|2[Bb]|3[Bb])")
 
 
@@ -29,7 +37,7 @@ def canonical(url: str, base: str | None = None) -> str | None:
         host = parts.hostname or ""
         host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
         path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
-        query = _one_encoding(parts.query, _PATH_SAFE + "?")
+        query = _one_order(_one_encoding(parts.query, _PATH_SAFE + "?"))
     except (ValueError, UnicodeError):
         return None
     scheme = parts.scheme.lower()
@@ -52,6 +60,12 @@ def _one_encoding(text: str, safe: str) -> str:
     return "".join(a + b for a, b in zip(encoded, [*reserved, ""], strict=True))
 
 
+def _one_order(query: str) -> str:
+    """The parameters by name, those of one name in their order, without the empty ones and those that only track."""
+    named = [part for part in query.split("&") if part and not _TRACKING.fullmatch(part.partition("=")[0])]
+    return "&".join(sorted(named, key=lambda part: part.partition("=")[0]))
+
+
 def _without_dot_segments(path: str) -> str:
     """RFC 3986 section 5.2.4, also for paths that urljoin leaves alone (absolute URLs)."""
     kept: list[str] = []
@@ -71,6 +85,25 @@ def origin(url: str) -> str:
     """`scheme://host[:port]` of a canonical URL."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def on_site(url: str, site_origin: str) -> str | None:
+    """A canonical URL as a page of a site, None when it is not one.
+
+    http and https of one host and port count as one, upward only: on an https site a link to http means https, and an
+    http site may lead to its https pages.
+    """
+    parts, site = urlsplit(url), urlsplit(site_origin)
+    if parts.netloc != site.netloc:
+        return None
+    return "https" + url.removeprefix("http") if (parts.scheme, site.scheme) == ("http", "https") else url
+
+
+def spelling(url: str) -> str:
+    """What the usual spellings of one page have in common: `/a/`, `/a`, `/a/index.html` and `/a.html` have the same."""
+    head, mark, query = url.partition("?")
+    head = _PAGE_SUFFIX.sub("", _DIRECTORY_INDEX.sub("", head))
+    return head.removeprefix("https:").removeprefix("http:").rstrip("/") + mark + query
 
 
 def path_of(url: str) -> str:
@@ -97,8 +130,8 @@ def covers(prefix: str, path: str) -> bool:
 
 
 def in_scope(url: str, site_origin: str, allowed_paths: tuple[str, ...]) -> bool:
-    """Whether a canonical URL is on the docset's origin and below one of its allowed paths."""
-    return origin(url) == site_origin and any(covers(prefix, urlsplit(url).path) for prefix in allowed_paths)
+    """Whether a canonical URL is on the docset's site (see `on_site`) and below one of its allowed paths."""
+    return on_site(url, site_origin) is not None and any(covers(prefix, urlsplit(url).path) for prefix in allowed_paths)
 
 
 def with_anchor(url: str, anchor: str | None) -> str:

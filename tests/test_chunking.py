@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docworker.chunking import MAX_CHARS, chunk, content_hash
+from docworker.chunking import MAX_CHARS, chunk, content_hash, main_hash, passages
 from docworker.model import Chunk, Document, Section
 from tests.fences import are_balanced
 
@@ -311,3 +311,47 @@ def test_the_content_hash_follows_all_that_chunks_are_made_from() -> None:
     assert content_hash(page) == content_hash(document(section("The text.", anchor="a")))
     assert len({content_hash(variant) for variant in [page, *variants]}) == len(variants) + 1
     assert content_hash(replace(page, site="Site")) == content_hash(page)
+
+
+# -- what tells that two pages are the same
+
+
+def test_pages_of_the_same_text_have_one_main_hash_whatever_their_title_anchors_and_white_space() -> None:
+    page = document(section("The text.\n\nGoes on.", anchor="a"), entry("`f()`"))
+    same = [
+        replace(page, title="Other"),
+        replace(page, site="Site"),
+        document(section("The text.  Goes\non.\n", anchor="b"), entry("`f()`")),
+        document(section("The text.\n\nGoes on.", level=4), section("`f()`", "f", 3)),
+    ]
+    assert {main_hash(other) for other in same} == {main_hash(page)}
+
+
+def test_pages_of_another_text_have_another_main_hash() -> None:
+    page = document(section("The text."), section("More.", "Rest"))
+    others = [
+        document(section("Other text."), section("More.", "Rest")),
+        document(section("The text.", "Other"), section("More.", "Rest")),
+        document(section("More.", "Rest"), section("The text.")),
+        document(section("The text.")),
+        document(),
+    ]
+    assert len({main_hash(other) for other in [page, *others]}) == len(others) + 1
+
+
+def test_passages_are_the_longer_sections_each_once_and_their_place_does_not_matter() -> None:
+    long, longer, short = prose(130), prose(300), "Deprecated."
+    first = document(section(long), section(longer, "Two"), section(short, "Three"), section("", "Four"))
+    second = document(section(f"  {longer.replace(' ', chr(10))}", "Other", 5, "x"), entry(long), section(long, "Again"))
+    assert passages(first) == passages(second)
+    assert len(passages(first)) == 2
+    assert passages(document(section(short))) == passages(document()) == ()
+    assert not set(passages(first)) & set(passages(document(section(prose(200)))))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=80), max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_passages_are_numbers_that_a_catalog_can_keep(texts: list[str]) -> None:
+    found = passages(document(*(section(text) for text in texts)))
+    assert list(found) == sorted(set(found))
+    assert all(-(2**63) <= number < 2**63 for number in found)

@@ -110,18 +110,22 @@ def test_the_group_lists_every_command(shared: Daemon) -> None:
         (["search", "quokka"], {"query", "results", "totalChars", "truncated"}),
         (["search", "quokka", "-k", "1", "--docset", "Almanac", "--max-chars", "500", "--per-page", "1"], {"results"}),
         (["pages", "Almanac"], {"pages", "total", "limit", "offset"}),
+        (["why", "{site}/docs/more"], {"url", "docsets"}),
+        (["why", "{site}/docs/more", "--docset", "Almanac"], {"url", "docsets"}),
         (["config"], set(Settings.model_fields)),
         (["version"], {"docworker", "schema", "model", "python"}),
     ],
 )
-def test_json_output_is_one_document_and_nothing_else(shared: Daemon, almanac: str, arguments: list[str], keys: set[str]) -> None:
-    finished = run(shared, *arguments, "--json")
+def test_json_output_is_one_document_and_nothing_else(
+    shared: Daemon, site: Site, almanac: str, arguments: list[str], keys: set[str]
+) -> None:
+    finished = run(shared, *(argument.format(site=site.url) for argument in arguments), "--json")
     assert keys <= document(done(finished)).keys()
     assert finished.stderr == ""
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["index"], ["search"], ["search", "x", "-k", "many"], ["status", "--nonsense"]]
+    "arguments", [["nonsense"], ["index"], ["search"], ["search", "x", "-k", "many"], ["status", "--nonsense"], ["why"]]
 )
 def test_a_usage_error_ends_with_2(shared: Daemon, arguments: list[str]) -> None:
     finished = run(shared, *arguments)
@@ -191,6 +195,25 @@ def test_index_takes_a_name_paths_and_a_limit(shared: Daemon) -> None:
         assert shared.wait_ready(made["id"])["indexStatus"]["totalPages"] == 2
 
 
+def test_index_takes_patterns_of_what_to_leave_out_and_what_to_take(shared: Daemon) -> None:
+    links = "<a href='_modules/x.html'>x</a><a href='_modules/y.html'>y</a><a href='old/z'>z</a>"
+    pages: dict[str, str | Answer] = {"/docs/": f"<title>Patterned</title><h1>Docs</h1><p>Text.</p>{links}"}
+    pages |= {f"/docs/_modules/{name}.html": f"<h1>{name}</h1><p>Code of {name}.</p>" for name in "xy"}
+    with Site(pages | {"/docs/old/z": "<h1>z</h1><p>Old.</p>"}) as site:
+        options = ["--include", "/docs/_modules/x*", "--exclude", "*/old/*", "--exclude", "/docs/never", "--json"]
+        made = document(done(run(shared, "index", f"{site.url}/docs/", *options)))
+        assert (made["include"], made["exclude"]) == (["/docs/_modules/x*"], ["*/old/*", "/docs/never"])
+        assert set(site.requests) == {"/robots.txt", "/sitemap.xml", "/docs/", "/docs/_modules/x.html"}
+    said = done(run(shared, "pages", made["id"], "--status", "skipped")).splitlines()
+    assert len(said) == 2
+    assert "Sphinx's listing of source code. To have it: --include '/docs/_modules/y.html'." in said[0]
+    assert said[1].endswith("/docs/old/z  Left out by the pattern '*/old/*' of the docset.")
+
+
+def test_a_pattern_that_is_none_ends_with_1(shared: Daemon, site: Site) -> None:
+    assert_one_sentence(run(shared, "index", f"{site.url}/docs/", "--exclude", "old/*"), 1, "^exclude")
+
+
 def test_a_seed_that_fails_ends_with_1_and_says_why(shared: Daemon, site: Site) -> None:
     assert_one_sentence(run(shared, "index", f"{site.url}/none/"), 1, r"/none/ could not be indexed: .*404")
     assert_one_sentence(run(shared, "index", "http://127.0.0.1:9/docs", "--json"), 1, r"could not be indexed")
@@ -230,6 +253,51 @@ def test_pages_are_listed_and_filtered(shared: Daemon, site: Site, almanac: str)
     assert done(run(shared, "pages", almanac, "--status", "skipped")).splitlines() == said[2:]
     assert done(run(shared, "pages", almanac, "--status", "error")) == "No pages.\n"
     assert done(run(shared, "pages", almanac, "--limit", "1")).splitlines() == [said[0], "… 2 more: --offset 1"]
+
+
+def test_why_tells_what_became_of_a_url(shared: Daemon, site: Site, almanac: str) -> None:
+    said = done(run(shared, "why", f"{site.url}/docs/more#food")).splitlines()
+    assert (said[0], said[2], said[3]) == (
+        f"Almanac  {almanac}", "  title      More", f"  found by   {site.url}/docs/ → {site.url}/docs/more"
+    )  # fmt: skip
+    assert re.fullmatch(r"  indexed: It is indexed, with 1 chunks?\.", said[1])
+    assert re.fullmatch(r"  depth      1 links? from there", said[4])
+    assert f"  scope      It is inside the docset: {site.url} below /docs." in said
+    assert "  robots     The site has no robots.txt, or an empty one: everything is allowed." in said
+    assert re.fullmatch(r"  fetched    .+ ago: HTTP 200, .+, 1 request", said[-1])
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/docs/", "  found by   it is where the crawl began"),
+        ("/docs/lost", "  skipped: The site has no such page (404)."),
+        ("/docs/never", "  not met: No page that was read links to it, and no sitemap names it."),
+        ("/blog", "  not met: It is outside the docset: {site} below /docs."),
+    ],
+)
+def test_why_tells_what_kept_a_url_out(shared: Daemon, site: Site, almanac: str, path: str, said: str) -> None:
+    lines = done(run(shared, "why", site.url + path, "--docset", almanac)).splitlines()
+    assert said.format(site=site.url) in lines
+
+
+def test_why_shows_where_a_redirect_leads(shared: Daemon) -> None:
+    pages: dict[str, str | Answer] = {
+        "/docs/": "<title>Moved</title><h1>Docs</h1><p>Text.</p><a href='old'>old</a>",
+        "/docs/old": Answer(301, headers={"Location": "/docs/new"}),
+        "/docs/new": "<h1>New</h1><p>New text.</p>",
+    }
+    with Site(pages) as site:
+        done(run(shared, "index", f"{site.url}/docs/", "--name", "Moved"))
+        said = done(run(shared, "why", f"{site.url}/docs/old")).splitlines()
+    assert f"  redirect   {site.url}/docs/old → {site.url}/docs/new (HTTP 301)" in said
+    assert f"  page       {site.url}/docs/new" in said
+    assert f"  also at    {site.url}/docs/old" in said
+
+
+def test_why_a_url_of_no_docset_ends_with_4_or_1(shared: Daemon, almanac: str) -> None:
+    assert_one_sentence(run(shared, "why", "no-docset.example/docs"), 4, "No docset is of no-docset.example")
+    assert_one_sentence(run(shared, "why", "mailto://x@example.org"), 1, "^url: ")
 
 
 def test_output_piped_to_head_ends_quietly(shared: Daemon, almanac: str) -> None:

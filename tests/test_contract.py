@@ -14,6 +14,7 @@ from docworker.contract import (
     PagesRequest,
     RetrieveRequest,
     StatusRequest,
+    WhyRequest,
 )
 from docworker.errors import InvalidRequest
 from docworker.model import PageState
@@ -48,6 +49,8 @@ def test_the_defaults_of_index() -> None:
         "allowed_paths": None,
         "wait_for_seed": True,
         "max_pages": None,
+        "include": None,
+        "exclude": None,
     }
 
 
@@ -66,11 +69,18 @@ def test_the_defaults_of_retrieve() -> None:
 def test_the_defaults_of_queries() -> None:
     assert StatusRequest.model_validate_strings({}).model_dump() == {"docset_id": None, "include_stuck": False}
     assert PagesRequest.model_validate_strings({"id": "d"}).model_dump() == {"id": "d", "status": None, "limit": 100, "offset": 0}
+    assert WhyRequest.model_validate_strings({"url": "x"}).model_dump() == {"url": "x", "docset_id": None}
 
 
 @pytest.mark.parametrize(
     ("model", "required"),
-    [(IndexRequest, INDEX), (RetrieveRequest, {"query": "q"}), (StatusRequest, {}), (PagesRequest, {"id": "d"})],
+    [
+        (IndexRequest, INDEX),
+        (RetrieveRequest, {"query": "q"}),
+        (StatusRequest, {}),
+        (PagesRequest, {"id": "d"}),
+        (WhyRequest, {"url": "x"}),
+    ],
 )
 def test_null_in_an_optional_field_is_leaving_it_out(model: type[BaseModel], required: dict[str, object]) -> None:
     optional = {str(field.alias): None for field in model.model_fields.values() if not field.is_required()}
@@ -80,7 +90,12 @@ def test_null_in_an_optional_field_is_leaving_it_out(model: type[BaseModel], req
 
 @pytest.mark.parametrize(
     ("model", "fields"),
-    [(IndexRequest, {**INDEX, "baseUrl": None}), (RetrieveRequest, {"query": None}), (DocsetRequest, {"id": None})],
+    [
+        (IndexRequest, {**INDEX, "baseUrl": None}),
+        (RetrieveRequest, {"query": None}),
+        (DocsetRequest, {"id": None}),
+        (WhyRequest, {"url": None}),
+    ],
 )
 def test_null_in_a_required_field_is_refused(model: type[BaseModel], fields: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
@@ -108,6 +123,18 @@ def test_a_whole_number_may_be_written_with_a_point(field: str, value: float) ->
 
 def test_an_empty_list_of_docsets_is_not_the_same_as_none() -> None:
     assert RetrieveRequest.model_validate({"query": "q", "docsetIds": []}).docset_ids == []
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_an_empty_list_of_patterns_is_not_the_same_as_none(field: str) -> None:
+    """It takes away those that a docset has."""
+    assert getattr(IndexRequest.model_validate({**INDEX, field: []}), field) == []
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+@pytest.mark.parametrize("pattern", ["/a", "/a/*", "*/_modules/*", "*.html", "?a", "[/]a/[!b]*", "/ü b?c=d", "/" + "a" * 2_047])
+def test_a_pattern_of_paths_is_taken_as_it_is(field: str, pattern: str) -> None:
+    assert getattr(IndexRequest.model_validate({**INDEX, field: [pattern]}), field) == [pattern]
 
 
 def test_a_query_of_8192_characters_is_taken_and_one_more_is_not() -> None:
@@ -147,6 +174,14 @@ def test_a_query_string_is_read_by_the_fields_types() -> None:
         ({**INDEX, "waitForSeed": 1}, "waitForSeed: "),
         ({**INDEX, "maxPages": 0}, "maxPages: "),
         ({**INDEX, "maxPages": 1_000_001}, "maxPages: "),
+        ({**INDEX, "include": "/a/*"}, "include: "),
+        ({**INDEX, "include": ["/a", 5]}, "include.1: "),
+        ({**INDEX, "include": [""]}, "include.0: "),
+        ({**INDEX, "exclude": ["old/*"]}, "exclude.0: "),
+        ({**INDEX, "exclude": ["https://x.org/old"]}, "exclude.0: "),
+        ({**INDEX, "exclude": [None]}, "exclude.0: "),
+        ({**INDEX, "exclude": ["/a"] * 101}, "exclude: "),
+        ({**INDEX, "exclude": ["/" + "a" * 2_048]}, "exclude.0: "),
         ({**INDEX, "base_url": "https://x.org"}, "base_url: unknown field"),
     ],
 )
@@ -196,6 +231,19 @@ async def test_a_query_string_is_refused_with_the_name_of_the_field(fields: dict
 
 
 @pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "url: required"),
+        ({"url": "https://x.org/", "docset_id": "d"}, "docset_id: unknown field"),
+        ({"url": "https://x.org/", "docset": "d"}, "docset: unknown field"),
+        ({"url": "x" * 2_049}, "url: "),
+    ],
+)
+async def test_why_refuses_with_the_name_of_the_field(fields: dict[str, str], named: str) -> None:
+    assert (await refusal(WhyRequest, fields, from_strings=True)).startswith(named)
+
+
+@pytest.mark.parametrize(
     ("model", "fields", "field"),
     [(IndexRequest, {**INDEX, "name": "\ud800"}, "name"), (RetrieveRequest, {"query": "\ud800"}, "query")],
 )
@@ -209,6 +257,8 @@ async def test_text_that_is_no_unicode_is_refused(model: type[BaseModel], fields
         (IndexRequest, {**INDEX, "baseUrl": "https://x.org/\ud800"}, "baseUrl"),
         (IndexRequest, {**INDEX, "seedSlug": "/\ud800"}, "seedSlug"),
         (IndexRequest, {**INDEX, "allowedPaths": ["/\ud800"]}, "allowedPaths"),
+        (IndexRequest, {**INDEX, "include": ["/\ud800"]}, "include"),
+        (IndexRequest, {**INDEX, "exclude": ["/\ud800"]}, "exclude"),
         (RetrieveRequest, {"query": "q", "docsetIds": ["\ud800"]}, "docsetIds"),
     ],
 )

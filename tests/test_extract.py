@@ -1,4 +1,4 @@
-"""A page's bytes → title, sections of Markdown with anchors, links, redirect."""
+"""A page's bytes → title, sections of Markdown with anchors, links, and what the page says about itself."""
 
 import codecs
 import re
@@ -376,6 +376,128 @@ def test_a_page_that_moves_on_at_once_says_where_it_lives(content: str, target: 
 @pytest.mark.parametrize("content", ["5", "0", "10", "30", "0; url=", "soon"])
 def test_a_page_that_only_reloads_itself_does_not_move(content: str) -> None:
     assert page(f'<meta http-equiv=refresh content="{content}"><h1>T</h1>').redirect is None
+
+
+# -- what a page says about itself
+
+
+@pytest.mark.parametrize(
+    ("head", "canonical"),
+    [
+        ("<link rel=canonical href=https://x.org/docs/other>", "https://x.org/docs/other"),
+        ("<link rel=Canonical href=other>", "https://x.org/docs/other"),
+        ("<link rel='alternate canonical' href=/other>", "https://x.org/other"),
+        ("<base href=/base/><link rel=canonical href=other>", "https://x.org/base/other"),
+        ("<link rel=canonical href=https://y.org/a>", "https://y.org/a"),
+        ("<link rel=canonical href=page.html>", URL),
+        ("<link rel=canonical href=a><link rel=canonical href=a>", "https://x.org/docs/a"),
+        ("<link rel=canonical href=a><link rel=canonical href=b>", None),
+        ("<link rel=canonical>", None),
+        ("<link rel=canonical href=''>", None),
+        ("<link rel=canonical href='http://[bad'>", None),
+        ("<link rel=canonical href=javascript:void(0)>", None),
+        ("<link rel=canonicals href=a><link rel=alternate href=b><link href=c>", None),
+        ("", None),
+    ],
+)
+def test_a_page_may_say_where_its_content_lives(head: str, canonical: str | None) -> None:
+    assert page(f"<head>{head}</head><h1>T</h1>x").canonical == canonical
+
+
+def test_the_original_of_a_page_is_no_link_of_it() -> None:
+    assert page("<link rel=canonical href=other><h1>T</h1><a href=a>a</a>").links == ("https://x.org/docs/a",)
+
+
+@pytest.mark.parametrize(
+    ("html", "language"),
+    [
+        ("<html lang=en>", "en"),
+        ("<html lang=EN-us>", "en"),
+        ("<html lang='de_AT'>", "de"),
+        ("<html lang=' fr '>", "fr"),
+        ("<html lang=gsw-CH>", "gsw"),
+        ("<html xml:lang=ja>", "ja"),
+        ("<html lang='' xml:lang=ja>", "ja"),
+        ("<html lang=pt xml:lang=ja>", "pt"),
+        ("<html>", None),
+        ("<html lang=''>", None),
+        ("<html lang=x-klingon>", None),
+        ("<html lang=english>", None),
+        ("<html lang=e>", None),
+        ("<html><body lang=de>", None),
+        ("", None),
+    ],
+)
+def test_the_language_is_what_the_page_declares(html: str, language: str | None) -> None:
+    assert page(f"{html}<h1>T</h1>x").language == language
+
+
+@pytest.mark.parametrize(
+    ("head", "directives"),
+    [
+        ("<meta name=robots content='noindex, nofollow'>", ("noindex, nofollow",)),
+        ("<META NAME=ROBOTS CONTENT=NOINDEX>", ("NOINDEX",)),
+        ("<meta name=robots content=noindex><meta name=docworker content=nofollow>", ("noindex", "nofollow")),
+        ("<meta name=Docworker content=none>", ("none",)),
+        ("<meta name=robots>", ("",)),
+        ("<meta name=googlebot content=noindex>", ()),
+        ("<meta name=robotsx content=noindex><meta property=robots content=noindex>", ()),
+        ("", ()),
+    ],
+)
+def test_robots_directives_are_those_for_all_and_for_docworker(head: str, directives: tuple[str, ...]) -> None:
+    assert page(f"<head>{head}</head><h1>T</h1>x").directives == directives
+
+
+@pytest.mark.parametrize(
+    ("html", "share", "links", "prose"),
+    [
+        ("<p>abcd efgh</p>", 0.0, 0, 8),
+        ("<p><a href=x>abcd</a> efgh</p>", 0.5, 1, 4),
+        ("<ul><li><a href=x>abcd</a><li><a href=y>ef</a><li>gh</ul>", 0.75, 2, 0),
+        ("<p>abcd <a href=#part>efgh</a></p>", 0.0, 0, 4),
+        ("<p>abcd <a name=x>efgh</a></p>", 0.0, 0, 8),
+        ("<a href=x></a><p>abcd</p>", 0.0, 1, 4),
+        ("<p>ab</p><p>abcdef</p><p>abcd</p>", 0.0, 0, 6),
+        ("", 0.0, 0, 0),
+    ],
+)
+def test_how_much_of_the_main_content_stands_in_links(html: str, share: float, links: int, prose: int) -> None:
+    extracted = page(f"<body><nav><a href=menu>Menu of the whole site</a></nav><main>{html}</main></body>")
+    assert (extracted.linked_share, extracted.main_links, extracted.prose_chars) == (share, links, prose)
+
+
+def test_a_table_of_contents_and_a_diagram_count_as_content_but_their_text_is_not_kept() -> None:
+    html = (
+        "<main><h1>Class</h1><div class=toc><ul><li><a href=a.html>Alpha</a><li><a href=b.html>Beta</a></ul></div>"
+        "<svg><a href=c.html><text>Gamma</text></a></svg><p>The text.</p></main>"
+    )
+    extracted = page(html)
+    assert extracted.main_links == 3
+    assert 0.4 < extracted.linked_share < 0.6
+    assert [(s.heading, s.text) for s in extracted.document.sections] == [("Class", "The text.")]
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<input type=search>",
+        "<input name=q>",
+        "<form role=search><input></form>",
+        "<nav><form><input type=text name=q></form></nav>",
+        "<div id=search-results></div>",
+        "<div id=searchresults></div>",
+    ],
+)
+def test_a_page_that_can_search_the_site_is_told(html: str) -> None:
+    assert page(f"<h1>T</h1>{html}").search_form is True
+
+
+@pytest.mark.parametrize(
+    "html", ["<input name=email>", "<p>search</p>", "<form><input type=text></form>", "<div id=search></div>"]
+)
+def test_a_page_that_cannot_search_the_site_is_told(html: str) -> None:
+    assert page(f"<h1>T</h1>{html}").search_form is False
 
 
 # -- bytes

@@ -42,6 +42,7 @@ OWNERS: dict[str, frozenset[str]] = {
     "onnx": frozenset({"embedding"}),
     "onnxruntime": frozenset({"embedding"}),
     "platformdirs": frozenset({"settings"}),
+    "protego": frozenset({"crawl"}),
     "idna": frozenset({"urls"}),
     "pyarrow": frozenset({"store"}),
     "pydantic": frozenset({"contract", "settings", "operations", "api"}),

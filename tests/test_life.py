@@ -28,7 +28,10 @@ WORDS = ("antelope", "beaver", "cormorant", "dingo", "egret", "falcon", "gecko",
 
 
 class StoppingSite(Site):
-    """A generated site of 41 pages that answers `hold_after` requests and holds the others until `release` is set."""
+    """A generated site of 41 pages that answers `hold_after` requests for pages and holds the others until `release` is set.
+
+    What is asked about the site itself is answered at once and not counted.
+    """
 
     def __init__(self) -> None:
         super().__init__({"/docs/": self._page("Start", range(1, 4))})
@@ -48,6 +51,8 @@ class StoppingSite(Site):
         return f"<title>{title} — Generated</title><main><h1>{title}</h1>{parts}</main><nav>{links}</nav>"
 
     def answer(self, path: str) -> Answer:
+        if path not in self.pages:
+            return super().answer(path)
         with self._lock:
             self._answered += 1
             held = self.hold_after is not None and self._answered > self.hold_after
@@ -61,6 +66,11 @@ class StoppingSite(Site):
             self.hold_after, self._answered = hold_after, 0
             self.release.clear()
             self.requests.clear()
+
+    @property
+    def asked_for_pages(self) -> int:
+        """How many requests there were for pages."""
+        return sum(self.requests[path] for path in self.pages)
 
     def let_go(self) -> None:
         with self._lock:
@@ -86,6 +96,15 @@ def indexed(data_dir: Path) -> dict[str, list[str]]:
     rows = db.execute("SELECT url, chunks.id FROM chunks JOIN pages ON pages.id = page_id ORDER BY url, ordinal").fetchall()
     for url, id_ in rows:
         found[str(url)].append(str(id_))
+    db.close()
+    return found
+
+
+def known(data_dir: Path) -> list[tuple[object, ...]]:
+    """Every URL in the order of its discovery, with where it was found and what became of it."""
+    db = apsw.Connection(str(data_dir / "catalog.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    rows = db.execute("SELECT url, turn, depth, place, discovered_from, state, reason, target, followed FROM pages ORDER BY seq")
+    found = [tuple(row) for row in rows]
     db.close()
     return found
 
@@ -119,7 +138,7 @@ def undisturbed(generated: StoppingSite, tmp_path_factory: pytest.TempPathFactor
     """The data folder of an undisturbed crawl of the generated site; its daemon has ended."""
     folder = tmp_path_factory.mktemp("life") / "data"
     generated.begin(None)
-    with Daemon(folder, cache_dir, requests_per_docset=AT_ONCE) as daemon:
+    with Daemon(folder, cache_dir, requests_per_host=AT_ONCE) as daemon:
         daemon.wait_ready(begin(daemon, generated), vectors=True, timeout_s=60)
     return folder
 
@@ -137,10 +156,10 @@ def test_a_crawl_that_was_stopped_goes_on_by_itself_to_the_same_end(
     make_daemon: Callable[..., Daemon], generated: StoppingSite, undisturbed: Path, number: signal.Signals
 ) -> None:
     generated.begin(hold_after=15)
-    daemon = make_daemon(requests_per_docset=AT_ONCE, request_timeout_s=120)
+    daemon = make_daemon(requests_per_host=AT_ONCE, request_timeout_s=120)
     with daemon:
         docset_id = begin(daemon, generated)
-        wait_until(lambda: generated.requests.total() == 15 + AT_ONCE, "the site's holding still")
+        wait_until(lambda: generated.asked_for_pages == 15 + AT_ONCE, "the site's holding still")
         wait_until(lambda: daemon.get(f"/docset/{docset_id}")["indexStatus"]["indexedPages"] == 15, "15 pages")
         daemon.end(number)
         done = indexed(daemon.settings.data_dir)
@@ -153,9 +172,11 @@ def test_a_crawl_that_was_stopped_goes_on_by_itself_to_the_same_end(
         retried = AT_ONCE if number == signal.SIGKILL else 0
         assert (counts["totalPages"], counts["indexedPages"], counts["retriedPages"]) == (PAGES + 1, PAGES + 1, retried)
         assert [url for url in done if generated.requests[url.removeprefix(generated.url)] != 1] == []
-        assert generated.requests.total() == PAGES + 1 + AT_ONCE
+        assert generated.asked_for_pages == PAGES + 1 + AT_ONCE
+        assert (generated.requests["/robots.txt"], generated.requests["/sitemap.xml"]) == (1, 1)
         daemon.end()
     assert indexed(daemon.settings.data_dir) == indexed(undisturbed)
+    assert known(daemon.settings.data_dir) == known(undisturbed)
     assert shelved(daemon.settings.data_dir, "chunks") == shelved(undisturbed, "chunks")
     assert shelved(daemon.settings.data_dir, "vectors") == shelved(undisturbed, "vectors")
 
@@ -165,7 +186,7 @@ def test_rows_of_pages_that_were_never_committed_are_swept(
 ) -> None:
     """A kill between the shelf and the commit, made by hand: rows that no page lists."""
     generated.begin(None)
-    daemon = make_daemon(requests_per_docset=AT_ONCE)
+    daemon = make_daemon(requests_per_host=AT_ONCE)
     folder = daemon.settings.data_dir
     shutil.copytree(undisturbed, folder)
     db = apsw.Connection(str(folder / "catalog.sqlite"))
@@ -178,6 +199,7 @@ def test_rows_of_pages_that_were_never_committed_are_swept(
         wait_until(lambda: generated.requests["/docs/p7"] == 1, "the page's request")
         wait_until(lambda: daemon.get(f"/docset/{docset_id}")["indexStatus"]["indexedPages"] == PAGES + 1, "the page")
         daemon.wait_ready(docset_id, vectors=True, timeout_s=60)
+    assert dict(generated.requests) == {"/docs/p7": 1}
     assert indexed(folder) == indexed(undisturbed)
     assert shelved(folder, "chunks") == shelved(folder, "vectors") == shelved(undisturbed, "chunks")
 
@@ -285,12 +307,25 @@ def test_the_data_folder_is_private_and_says_where_the_daemon_is_only_while_it_r
         assert not (folder / "daemon.json").exists()
 
 
-def test_sigterm_ends_the_daemon_during_a_crawl_of_a_hanging_site(make_daemon: Callable[..., Daemon]) -> None:
-    with Site({"/docs": "<h1>Docs</h1><p>Text.</p>"}) as site, make_daemon(request_timeout_s=300) as daemon:
+class HangingSite(Site):
+    """Answers one path only when it ends."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__({"/docs": "<h1>Docs</h1><p>Text.</p>"})
+        self.path = path
+
+    def answer(self, path: str) -> Answer:
+        if path == self.path:
+            self.ended.wait(60)
+        return super().answer(path)
+
+
+@pytest.mark.parametrize("path", ["/robots.txt", "/docs", "/sitemap.xml"])
+def test_sigterm_ends_the_daemon_during_a_crawl_of_a_hanging_site(make_daemon: Callable[..., Daemon], path: str) -> None:
+    with HangingSite(path) as site, make_daemon(request_timeout_s=300) as daemon:
         assert daemon.process is not None
-        site.gate.clear()
         daemon.post("/index", baseUrl=site.url, seedSlug="/docs", waitForSeed=False)
-        wait_until(lambda: site.requests.total() == 1, "the request")
+        wait_until(lambda: site.requests[path] == 1, "the request")
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(10) == 0
 

@@ -73,6 +73,7 @@ def test_other_environment_variables_do_not_matter(tmp_path: Path) -> None:
     [
         ("DOCWORKER_PROT", "did you mean port?"),
         ("DOCWORKER_MAX_PAGE", "did you mean max_pages?"),
+        ("DOCWORKER_REQUESTS_PER_DOCSET", "did you mean requests_per_host?"),
         ("DOCWORKER_XYZZY", "DOCWORKER_XYZZY is not a setting;"),
         ("DOCWORKER_port", "DOCWORKER_port is not a setting"),
         ("DOCWORKER_", "DOCWORKER_ is not a setting"),
@@ -89,6 +90,7 @@ def test_an_unknown_environment_variable_is_refused_by_name(tmp_path: Path, vari
     ("toml", "hint"),
     [
         ("prot = 1", "did you mean port?"),
+        ("ignore_robot = true", "did you mean ignore_robots?"),
         ("xyzzy = 1", "xyzzy"),
         ("[server]\nport = 1", "server"),
         ("data_dir = '/tmp'", "data_dir"),
@@ -117,6 +119,22 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
         ("request_timeout_s = 0", "request_timeout_s"),
         ("extract_timeout_s = nan", "extract_timeout_s"),
         ("max_page_bytes = 1000", "max_page_bytes"),
+        ("max_response_bytes = 1000", "max_response_bytes"),
+        ("max_total_bytes = 1000", "max_total_bytes"),
+        ("requests_per_host = 0", "requests_per_host"),
+        ("requests_per_host = 33", "requests_per_host"),
+        ("pause_s = -0.1", "pause_s"),
+        ("pause_s = 61", "pause_s"),
+        ("pause_s = nan", "pause_s"),
+        ("max_rest_s = -1", "max_rest_s"),
+        ("max_rest_s = inf", "max_rest_s"),
+        ("down_pause_s = 0", "down_pause_s"),
+        ("down_pause_s = 901", "down_pause_s"),
+        ("ignore_robots = 'perhaps'", "ignore_robots"),
+        ("max_redirects = -1", "max_redirects"),
+        ("max_redirects = 51", "max_redirects"),
+        ("max_depth = -1", "max_depth"),
+        ("max_queries_per_path = -1", "max_queries_per_path"),
         ("keep_alive = 'perhaps'", "keep_alive"),
         ("log_level = 'loud'", "log_level"),
         ('log_level = "info\\n"', "log_level"),
@@ -127,6 +145,27 @@ def test_an_unknown_flag_is_refused(tmp_path: Path) -> None:
 def test_a_value_that_is_wrong_or_out_of_range_is_refused_with_key_and_source(tmp_path: Path, toml: str, key: str) -> None:
     with pytest.raises(SettingsError, match=rf"^{key} \(from config\.toml\): "):
         loaded(tmp_path, toml)
+
+
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [
+        ("pause_s", 0),
+        ("max_rest_s", 0),
+        ("max_redirects", 0),
+        ("max_depth", 0),
+        ("max_queries_per_path", 0),
+        ("request_attempts", 1),
+    ],
+)
+def test_a_limit_may_be_the_least_there_is(tmp_path: Path, name: str, least: int) -> None:
+    assert getattr(loaded(tmp_path, f"{name} = {least}").settings, name) == least
+
+
+def test_a_site_is_asked_with_care_unless_it_is_said_otherwise() -> None:
+    defaults = Settings()
+    assert (defaults.requests_per_host, defaults.pause_s, defaults.ignore_robots) == (4, 0.2, False)
+    assert (defaults.request_attempts, defaults.max_redirects) == (4, 10)
 
 
 def test_the_message_names_the_source_that_won_and_what_it_said(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from docworker.urls import canonical, covers, default_allowed_path, in_scope, origin, path_of, with_anchor
+from docworker.urls import canonical, covers, default_allowed_path, in_scope, on_site, origin, path_of, spelling, with_anchor
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,14 @@ from docworker.urls import canonical, covers, default_allowed_path, in_scope, or
         ("https://x.org/a%252Fb", "https://x.org/a%252Fb"),
         ("https://x.org/a%2fb%3fc%23d", "https://x.org/a%2Fb%3Fc%23d"),
         ("https://x.org/?a=b%26c%3dd%2be", "https://x.org/?a=b%26c%3Dd%2Be"),
-        ("https://x.org/?b=2&a=1", "https://x.org/?b=2&a=1"),
+        ("https://x.org/?b=2&a=1", "https://x.org/?a=1&b=2"),
+        ("https://x.org/?B=1&a=2&A=3", "https://x.org/?A=3&B=1&a=2"),
+        ("https://x.org/?id=2&b=0&id=1", "https://x.org/?b=0&id=2&id=1"),
+        ("https://x.org/?b&a=&=c", "https://x.org/?=c&a=&b"),
+        ("https://x.org/?ab=1&a=2&a-b=3", "https://x.org/?a=2&a-b=3&ab=1"),
+        ("https://x.org/?&b=1&&a=2&", "https://x.org/?a=2&b=1"),
+        ("https://x.org/?&&", "https://x.org/"),
+        ("https://x.org/?%62=1&a=2", "https://x.org/?a=2&b=1"),
         ("https://x.org/?q=a/b?c", "https://x.org/?q=a/b?c"),
         ("https://x.org/?", "https://x.org/"),
         ("https://x.org/a#part", "https://x.org/a"),
@@ -50,6 +57,43 @@ from docworker.urls import canonical, covers, default_allowed_path, in_scope, or
 )
 def test_spellings_of_a_page_have_one_canonical_form(url: str, expected: str) -> None:
     assert canonical(url) == expected
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [
+        "utm_source=news", "utm_medium=email", "utm_anything_else=1", "UTM_Source=x", "utm_source", "utm_source=", "gclid=1",
+        "gbraid=1", "wbraid=1", "dclid=1", "fbclid=IwAR", "msclkid=1", "yclid=1", "twclid=1", "igshid=1", "mc_cid=1", "mc_eid=1",
+        "mkt_tok=1", "_ga=1.2", "_gl=1", "_hsenc=1", "_hsmi=1", "vero_id=1", "ref_src=twsrc", "%75tm_source=a",
+    ],
+)  # fmt: skip
+def test_a_parameter_that_only_tracks_is_no_part_of_a_page(parameter: str) -> None:
+    assert canonical(f"https://x.org/a?{parameter}") == "https://x.org/a"
+    assert canonical(f"https://x.org/a?b=1&{parameter}&a=2#part") == "https://x.org/a?a=2&b=1"
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    ["ref=v2", "source=utm_source", "utm=1", "utmx=1", "a_utm_source=1", "gclid2=1", "page=2", "id=gclid", "_g=1", "q=fbclid=1"],
+)
+def test_a_parameter_that_may_choose_the_page_is_kept(parameter: str) -> None:
+    assert canonical(f"https://x.org/a?{parameter}") == f"https://x.org/a?{parameter}"
+
+
+@given(st.permutations(["a=1", "b=2", "a-b=3", "ab=4", "c", "utm_source=x"]))
+@settings(max_examples=50, deadline=None)
+def test_the_order_of_parameters_with_different_names_makes_no_other_page(parameters: list[str]) -> None:
+    assert canonical("https://x.org/?" + "&".join(parameters)) == "https://x.org/?a=1&a-b=3&ab=4&b=2&c"
+
+
+@given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.integers(0, 9)), max_size=6))
+@settings(max_examples=50, deadline=None)
+def test_values_of_one_parameter_keep_their_order(parameters: list[tuple[str, int]]) -> None:
+    query = canonical("https://x.org/?" + "&".join(f"{name}={value}" for name, value in parameters))
+    assert query is not None
+    kept = [part.split("=") for part in query.partition("?")[2].split("&") if part]
+    for wanted in ("a", "b"):
+        assert [value for name, value in kept if name == wanted] == [str(v) for name, v in parameters if name == wanted]
 
 
 @pytest.mark.parametrize(
@@ -193,14 +237,74 @@ def test_a_prefix_covers_whole_segments(prefix: str, path: str, covered: bool) -
         ("https://x.org/docs?page=2", True),
         ("https://x.org/docsets", False),
         ("https://x.org/search?next=/docs/a", False),
-        ("http://x.org/docs/a", False),
+        ("http://x.org/docs/a", True),
+        ("http://x.org/docsets", False),
         ("https://x.org:8443/docs/a", False),
+        ("http://x.org:8080/docs/a", False),
+        ("http://www.x.org/docs/a", False),
         ("https://www.x.org/docs/a", False),
         ("https://x.org.evil.example/docs/a", False),
     ],
 )
-def test_scope_is_the_origin_and_any_of_the_paths(url: str, inside: bool) -> None:
+def test_scope_is_the_site_and_any_of_the_paths(url: str, inside: bool) -> None:
     assert in_scope(url, "https://x.org", ("/docs", "/api")) is inside
+
+
+@pytest.mark.parametrize(
+    ("site", "url", "there"),
+    [
+        ("https://x.org", "https://x.org/a?b=1", "https://x.org/a?b=1"),
+        ("https://x.org", "http://x.org/a?b=1", "https://x.org/a?b=1"),
+        ("https://x.org", "http://x.org/", "https://x.org/"),
+        ("https://x.org", "http://x.org/http://y.org", "https://x.org/http://y.org"),
+        ("http://x.org", "http://x.org/a", "http://x.org/a"),
+        ("http://x.org", "https://x.org/a", "https://x.org/a"),
+        ("https://x.org:8443", "http://x.org:8443/a", "https://x.org:8443/a"),
+        ("https://x.org", "http://x.org:8080/a", None),
+        ("https://x.org:8443", "http://x.org/a", None),
+        ("http://x.org:8080", "https://x.org/a", None),
+        ("https://x.org", "https://www.x.org/a", None),
+        ("https://x.org", "https://x.org.evil.example/a", None),
+        ("https://x.org", "https://evil.example/?x.org", None),
+    ],
+)
+def test_http_and_https_are_one_site_and_a_link_never_leads_from_https_down_to_http(
+    site: str, url: str, there: str | None
+) -> None:
+    assert on_site(url, site) == there
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        ("https://x.org/a", "https://x.org/a/", "https://x.org/a/index.html", "https://x.org/a.html", "https://x.org/a.htm"),
+        ("https://x.org/a", "https://x.org/a/index.php", "https://x.org/a/default.aspx", "https://x.org/a/Index.HTML"),
+        ("https://x.org/", "https://x.org/index.html", "https://x.org/index.xhtml", "http://x.org/"),
+        ("https://x.org/a?b=1", "https://x.org/a/?b=1", "http://x.org/a.html?b=1"),
+        ("https://x.org/v1.2", "https://x.org/v1.2/"),
+    ],
+)
+def test_the_usual_spellings_of_one_page_have_the_same_in_common(urls: tuple[str, ...]) -> None:
+    assert len({spelling(url) for url in urls}) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("https://x.org/a", "https://x.org/A"),
+        ("https://x.org/a", "https://x.org/a?b=1"),
+        ("https://x.org/a?b=1", "https://x.org/a?b=2"),
+        ("https://x.org/a?b=/", "https://x.org/a?b="),
+        ("https://x.org/a", "https://y.org/a"),
+        ("https://x.org/a", "https://x.org:8443/a"),
+        ("https://x.org/a.html", "https://x.org/a.php"),
+        ("https://x.org/a/index.html", "https://x.org/a/reindex.html"),
+        ("https://x.org/a", "https://x.org/a/b"),
+        ("https://x.org/1.2", "https://x.org/1"),
+    ],
+)
+def test_other_pages_have_another_spelling(one: str, other: str) -> None:
+    assert spelling(one) != spelling(other)
 
 
 @pytest.mark.parametrize(

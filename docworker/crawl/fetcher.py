@@ -1,11 +1,16 @@
-"""Fetching one page over HTTP. Owns httpx and tenacity; every answer and every failure comes back as a value.
+"""Fetching one URL over HTTP. Owns httpx and tenacity; every answer and every failure comes back as a value.
 
-Redirects are not followed here: the target is another page of the frontier, so loops end and nothing is asked twice.
+Redirects are not followed here: the target is another page of the frontier, so loops end and nothing is asked twice. Bodies
+are streamed and unpacked piece by piece, so that an answer without end costs no more than the limit.
 """
 
 import asyncio
+import email.utils
 import socket
+import time
+import zlib
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
@@ -13,45 +18,73 @@ from urllib.parse import urlsplit
 import httpx
 import tenacity
 
-from docworker import __version__
-from docworker.model import Failed, Fetched, FetchOutcome, Redirected, Refused
+from docworker import PROJECT_URL, __version__
+from docworker.crawl.pacing import PATIENCE_S, Held, Pace, Pacer
+from docworker.model import Asked, Failed, Fetched, FetchOutcome, Reason, Redirected, Refused
 
-_USER_AGENT = f"docworker/{__version__} (local documentation index)"
+USER_AGENT = f"docworker/{__version__} (+{PROJECT_URL})"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+_RETRYABLE = frozenset({408, 425, 429}) | frozenset(range(500, 600)) - {501, 505}
+_OVERLOADED = frozenset({429, 503})
 _REFUSALS = {
-    401: "wants a login (401)",
-    403: "forbids it (403)",
-    404: "has no such page (404)",
-    410: "says it is gone (410)",
+    401: (Reason.FORBIDDEN, "wants a login (401)"),
+    403: (Reason.FORBIDDEN, "forbids it (403)"),
+    404: (Reason.GONE, "has no such page (404)"),
+    410: (Reason.GONE, "says it is gone (410)"),
 }
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_LOCATION = "docworker-location"
 # Waits of 0 to 0.5 s, then 0 to 1 s, then 0 to 2 s …, at most 8 s ("full jitter", AWS Architecture Blog 2015).
 _WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=8)
+
+
+@dataclass(frozen=True, slots=True)
+class FetchLimits:
+    """What a request may cost: its whole time with the body, its attempts, bytes as received and bytes unpacked.
+
+    `max_rest_s` is the longest rest that a site may ask for with `Retry-After`.
+    """
+
+    timeout_s: float
+    attempts: int
+    max_response_bytes: int
+    max_bytes: int
+    max_rest_s: float
 
 
 class _Retryable(Exception):
     """This attempt failed in a way that the next may not; the message says how."""
 
+    def __init__(self, reason: Reason, message: str, status: int | None = None, rest_s: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.status = status
+        self.rest_s = rest_s
 
-@dataclass(frozen=True, slots=True)
-class FetchLimits:
-    """What a request may cost: its whole time with the body, its attempts, and bytes of the unpacked body."""
 
-    timeout_s: float
-    attempts: int
-    max_bytes: int
+@dataclass(slots=True)
+class _Tally:
+    requests: int = 0
+    size: int = 0
+    status: int | None = None
 
 
 class Fetcher:
-    """One pool of connections, used by every crawl. An async context manager."""
+    """One pool of connections, used by every crawl. An async context manager; `pacer` says when a host may be asked."""
 
-    def __init__(self, limits: FetchLimits) -> None:
+    def __init__(self, limits: FetchLimits, pacer: Pacer) -> None:
         self._limits = limits
+        self.pacer = pacer
         self._client = httpx.AsyncClient(
-            headers={"User-Agent": _USER_AGENT, "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1"},
+            headers={
+                "User-Agent": USER_AGENT,
+                "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
+                "Accept-Encoding": "gzip, deflate",
+            },
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a site learns nothing from one request for the next
             timeout=limits.timeout_s,
             follow_redirects=False,
+            event_hooks={"response": [_hide_location]},
         )
 
     async def __aenter__(self) -> Self:
@@ -60,46 +93,95 @@ class Fetcher:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._client.aclose()
 
-    async def fetch(self, url: str) -> FetchOutcome:
-        """Ask for `url` until there is an answer or the attempts are used up; never raises for what a site does."""
+    async def fetch(self, url: str, *, keep: int | None = None) -> Asked:
+        """Ask for `url` until there is an answer or the attempts are used up; never raises for what a site does.
+
+        With `keep`, a file and not a page is wanted: any content type will do, and of a longer one the first `keep` bytes.
+        """
+        tally = _Tally()
         retrying = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self._limits.attempts),
             wait=_WAIT,
-            retry=tenacity.retry_if_exception_type(_Retryable),
+            retry=tenacity.retry_if_exception(lambda error: isinstance(error, _Retryable) and error.rest_s is None),
             reraise=True,
         )
+        outcome: FetchOutcome
         try:
-            return await retrying(self._once, url)
+            outcome = await retrying(self._once, url, keep, tally)
         except _Retryable as failure:
-            return Failed(url, f"{failure} ({self._limits.attempts} attempts).")
+            attempts = f"{tally.requests} attempts" if tally.requests != 1 else "1 attempt"
+            outcome = Failed(url, failure.reason, f"{failure} ({attempts}).", failure.rest_s)
+        return Asked(outcome, tally.status, tally.requests, tally.size)
 
-    async def _once(self, url: str) -> FetchOutcome:
+    async def _once(self, url: str, keep: int | None, tally: _Tally) -> FetchOutcome:
+        try:
+            async with self.pacer.slot(url) as pace:
+                return await self._ask(url, keep, tally, pace)
+        except Held as held:
+            said = f"The site asks to be left alone for {held.wait_s:.0f} s"
+            raise _Retryable(Reason.SERVER_ERROR, said, tally.status, held.wait_s) from None
+
+    async def _ask(self, url: str, keep: int | None, tally: _Tally, pace: Pace) -> FetchOutcome:
+        tally.requests += 1
+        tally.status = None
+        begin = time.monotonic()
         try:
             async with asyncio.timeout(self._limits.timeout_s), self._client.stream("GET", url) as response:
-                return await self._read(url, response)
+                tally.status = response.status_code
+                self._note(pace, response, time.monotonic() - begin)
+                return await self._read(url, response, keep, tally)
         except (TimeoutError, httpx.TimeoutException):
-            raise _Retryable(f"The site did not answer within {self._limits.timeout_s:g} s") from None
+            pace.overloaded(time.monotonic())
+            raise _Retryable(Reason.NO_ANSWER, f"The site did not answer within {self._limits.timeout_s:g} s") from None
         except (httpx.RequestError, httpx.InvalidURL) as error:
-            raise _Retryable(_reason(url, error)) from error
+            raise _Retryable(Reason.NO_ANSWER, _why(url, error)) from error
 
-    async def _read(self, url: str, response: httpx.Response) -> FetchOutcome:
+    def _note(self, pace: Pace, response: httpx.Response, latency_s: float) -> None:
+        """Tell the pace what the host's answer says about it. Raises when the host asks for a rest."""
+        now, status = time.monotonic(), response.status_code
+        if status not in _RETRYABLE:
+            pace.answered(latency_s, now)
+            return
+        rest_s = _rest_s(response.headers.get("retry-after"))
+        if rest_s is not None:
+            rest_s = min(rest_s, self._limits.max_rest_s)
+        if status in _OVERLOADED or rest_s is not None:
+            pace.overloaded(now, rest_s)
+        long_rest_s = rest_s if rest_s is not None and rest_s > PATIENCE_S else None
+        raise _Retryable(Reason.SERVER_ERROR, f"The site answered {status}", status, long_rest_s)
+
+    async def _read(self, url: str, response: httpx.Response, keep: int | None, tally: _Tally) -> FetchOutcome:
         status = response.status_code
-        if status in _REDIRECTS and (location := response.headers.get("location")):
-            return Redirected(url, location)
-        if status in _RETRYABLE:
-            raise _Retryable(f"The site answered {status}")
+        if status in _REDIRECTS and (location := response.headers.get(_LOCATION)):
+            return Redirected(url, location, str(status))
         if status in _REFUSALS:
-            return Refused(url, f"The site {_REFUSALS[status]}.")
+            reason, said = _REFUSALS[status]
+            return Refused(url, reason, f"The site {said}.")
         if status != 200:
-            return Failed(url, f"The site answered {status}.")
+            return Failed(url, Reason.SERVER_ERROR, f"The site answered {status}.")
         content_type = (response.headers.get("content-type") or "text/html").partition(";")[0].strip().lower()
-        if content_type not in _HTML_TYPES:
-            return Refused(url, f"Not documentation: the site sends {content_type}, not HTML.")
-        body = bytearray()
-        async for piece in response.aiter_bytes():
-            body += piece
-            if len(body) > self._limits.max_bytes:
-                return Refused(url, f"The page is larger than {self._limits.max_bytes} bytes (setting max_page_bytes).")
+        if keep is None and content_type not in _HTML_TYPES:
+            return Refused(url, Reason.NOT_HTML, f"Not documentation: the site sends {content_type}, not HTML.")
+        max_received, max_bytes = self._limits.max_response_bytes, self._limits.max_bytes
+        if keep is not None:
+            max_received = max_bytes = keep
+        elif (announced := response.headers.get("content-length", "")).isdigit() and int(announced) > max_received:
+            return _too_large(url, max_received, "max_response_bytes")
+        unpack = _Unpacker(response.headers.get("content-encoding", ""))
+        body, received = bytearray(), 0
+        async for piece in response.aiter_raw():
+            received += len(piece)
+            tally.size += len(piece)
+            body += unpack.feed(piece, max_bytes - len(body) + 1)
+            if len(body) > max_bytes or received > max_received:
+                if keep is not None:
+                    del body[keep:]
+                    break
+                if len(body) > max_bytes:
+                    return _too_large(url, max_bytes, "max_page_bytes")
+                return _too_large(url, max_received, "max_response_bytes")
+        else:
+            unpack.end()
         return Fetched(
             url,
             content_type,
@@ -107,10 +189,71 @@ class Fetcher:
             bytes(body),
             response.headers.get("etag"),
             response.headers.get("last-modified"),
+            "\n".join(response.headers.get_list("x-robots-tag")) or None,
         )
 
 
-def _reason(url: str, error: Exception) -> str:
+async def _hide_location(response: httpx.Response) -> None:
+    """httpx makes a request of every redirect, also when it is not to follow it, and raises when the target is no address."""
+    if (location := response.headers.pop("location", None)) is not None:
+        response.headers[_LOCATION] = location
+
+
+class _Unpacker:
+    """Undoes a Content-Encoding piece by piece, never making more of a piece than there is room for."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding.strip().lower()
+        if self._encoding not in ("", "identity", "gzip", "x-gzip", "deflate"):
+            raise _Retryable(Reason.SERVER_ERROR, f"The site sends the encoding {self._encoding[:40]}, which was not asked for")
+        self._packed = self._encoding not in ("", "identity")
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16 if "gzip" in self._encoding else zlib.MAX_WBITS)
+        self._fed = b""  # while nothing has come out: the bare stream, without zlib's head, cannot be told before
+        self._begun = False
+
+    def feed(self, piece: bytes, room: int) -> bytes:
+        """At most `room` bytes of what `piece` holds; the rest is lost, since the limit is reached by then."""
+        if not self._packed:
+            return piece[:room]
+        out = b""
+        try:
+            while piece and len(out) < room:
+                if self._stream.eof:  # several members may follow each other
+                    self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16 if "gzip" in self._encoding else zlib.MAX_WBITS)
+                self._fed = b"" if self._begun else self._fed + piece
+                out += self._stream.decompress(piece, room - len(out))
+                self._begun = self._begun or bool(out)
+                piece = self._stream.unused_data
+        except zlib.error as error:
+            if self._begun or self._encoding != "deflate":
+                raise _Retryable(Reason.SERVER_ERROR, f"The site sends damaged {self._encoding} ({error})") from None
+            self._stream, self._begun = zlib.decompressobj(-zlib.MAX_WBITS), True  # many mean the bare stream by it
+            return self.feed(self._fed, room)
+        return out
+
+    def end(self) -> None:
+        """Raises when the packed body stops before its end."""
+        if self._packed and (self._begun or self._fed) and not self._stream.eof:
+            raise _Retryable(Reason.NO_ANSWER, f"The site sends {self._encoding} that is cut off")
+
+
+def _too_large(url: str, limit: int, setting: str) -> Refused:
+    return Refused(url, Reason.TOO_LARGE, f"The page is larger than {limit} bytes (setting {setting}).")
+
+
+def _rest_s(retry_after: str | None) -> float | None:
+    """Seconds that a `Retry-After` asks for, in either form (RFC 9110 section 10.2.3); None when there is none to read."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _why(url: str, error: Exception) -> str:
     """What went wrong with a connection, in words: the cause is what the operating system said."""
     host = urlsplit(url).netloc
     cause: BaseException | None = error

@@ -21,14 +21,20 @@ _REFRESH = re.compile(r"\s*(?P<delay>[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+[\
 # A page that moves on later than this is one that reloads itself, such as a status page.
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
-    "script, style, noscript, template, svg, nav, footer, iframe, button, input, select, textarea, "
+    "script, style, noscript, template, nav, footer, iframe, button, input, select, textarea, "
     "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
-    ".breadcrumbs, .navheader, .navfooter, .toc, .headerlink, .skip-link, .sr-only"
+    ".breadcrumbs, .navheader, .navfooter, .headerlink, .skip-link, .sr-only"
 )
+# Tables of contents and diagrams: no text to keep, but they count when it is judged what kind of page it is.
+_CONTENTS = ".toc, svg"
+_SEARCH_FORM = "input[type=search], input[name=q], form[role=search], #search-results, #searchresults, #search-documentation"
 _MAIN = (
-    "main", "[role=main]", "article", "#docContent", "#main-content", "#content", "#main", ".main-content", ".content",
-    ".document", ".body",
+    "main", "[role=main]", "article", "#docContent", "#apicontent", "#main-content", "#content", "#main", ".main-content",
+    ".content", ".document", ".body",
 )  # fmt: skip
+_MAX_TITLE_CHARS = 300  # it stands in every chunk of the page
+_ROBOTS = "meta[name=robots i], meta[name=docworker i]"
+_LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])")
 # Below this share of the page's text an element that says it is the main one is not (a teaser, an empty shell).
 _MAIN_SHARE = 0.3
 _SITE_SEPARATOR = re.compile(r"\s+[—–|·:-]\s+|\s*[—–|·]\s+")
@@ -45,13 +51,30 @@ def extract(url: str, body: bytes, charset: str | None) -> Extracted:
     base = _absolute(url, declared) or url
     links = _links(tree, base)
     redirect = _meta_refresh(tree, base, url)
+    directives = tuple(node.attributes.get("content") or "" for node in tree.css(_ROBOTS))
+    search_form = tree.css_first(_SEARCH_FORM) is not None
     head_title = _text(tree.css_first("head > title"))
     for node in tree.css(_NOT_CONTENT):
         node.decompose()
     main = _main(tree)
+    linked_share, main_links, prose_chars = (0.0, 0, 0) if main is None else _linked(main)
+    for node in tree.css(_CONTENTS):
+        node.decompose()
+    main = _main(tree)
     found = () if main is None else _sections(main, tree)
-    title = _title(found, head_title)
-    return Extracted(Document(title, _site(head_title, title), found), links, redirect)
+    title = _title(found, head_title)[:_MAX_TITLE_CHARS]
+    return Extracted(
+        Document(title, _site(head_title, title), found),
+        links,
+        redirect,
+        _canonical(tree, base),
+        _declared_language(tree),
+        directives,
+        linked_share,
+        main_links,
+        prose_chars,
+        search_form,
+    )
 
 
 def decode(body: bytes, charset: str | None) -> str:
@@ -114,6 +137,33 @@ def _meta_refresh(tree: LexborHTMLParser, base: str, url: str) -> str | None:
             if target and target.partition("#")[0] != url:
                 return target
     return None
+
+
+def _canonical(tree: LexborHTMLParser, base: str) -> str | None:
+    """Where the page says that its content lives; None when it says nothing, or says two things."""
+    said = {_absolute(base, node.attributes.get("href")) for node in tree.css("link[rel~=canonical i]")}
+    return said.pop() if len(said) == 1 else None
+
+
+def _declared_language(tree: LexborHTMLParser) -> str | None:
+    """The primary subtag of the page's language (RFC 5646), such as `en`."""
+    root = tree.root
+    declared = None if root is None else root.attributes.get("lang") or root.attributes.get("xml:lang")
+    found = _LANGUAGE.match(declared or "")
+    return found[1].lower() if found else None
+
+
+def _linked(main: LexborNode) -> tuple[float, int, int]:
+    """The share of an element's characters that stand in links to other pages, how many of these there are, and how many
+    characters outside of links its wordiest paragraph has."""
+    links = [link for link in main.css("a[href]") if not (link.attributes.get("href") or "#").startswith("#")]
+    whole = _chars(main)
+    prose = max((_chars(p) - sum(map(_chars, p.css("a[href]"))) for p in main.css("p")), default=0)
+    return (min(1.0, sum(map(_chars, links)) / whole) if whole else 0.0), len(links), prose
+
+
+def _chars(node: LexborNode) -> int:
+    return len("".join(node.text().split()))
 
 
 def _seconds(text: str) -> float:

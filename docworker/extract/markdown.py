@@ -24,6 +24,7 @@ _BLOCKS = _HEADINGS | {"pre", "p", "div", "section", "article", "ul", "ol", "dl"
 _INLINE = frozenset({"b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q"})
 # A longer one is no heading but a tag that was never closed.
 _MAX_HEADING_CHARS = 300
+_MAX_ANCHOR_CHARS = 500
 _NAMES = re.compile(r"[\w.:$-]*[\w$]\s*$")
 
 
@@ -65,14 +66,20 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         self._current = 0
         self._heading_level = 0
         self._entry_depth = 0
+        self._lists: dict[int, bool] = {}  # by identity: whether a definition list has entries, asked for each of its terms
 
     def process_tag(self, node: Tag, parent_tags: set[str] | None = None) -> str:
-        if node.name == "dl" and _has_entries(node):
+        if node.name == "dl" and self._has_entries(node):
             section, self._entry_depth = self._current, self._entry_depth + 1
             text = str(super().process_tag(node, parent_tags=parent_tags))
             self._current, self._entry_depth = section, self._entry_depth - 1
             return f"{text}\n\n{_MARK}{section}{_MARK}\n\n"
         return str(super().process_tag(node, parent_tags=parent_tags))
+
+    def _has_entries(self, dl: Tag) -> bool:
+        if id(dl) not in self._lists:
+            self._lists[id(dl)] = _has_entries(dl)
+        return self._lists[id(dl)]
 
     def _start(self, level: int, heading: str, anchor: str | None, entry: bool) -> str:
         self.started.append((level, heading[:_MAX_HEADING_CHARS], anchor, entry))
@@ -87,7 +94,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         return self._start(n, heading, _anchor_of_heading(el), entry=False)
 
     def convert_dt(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        if el.parent is None or not _has_entries(el.parent):
+        if el.parent is None or not self._has_entries(el.parent):
             return f"\n\n**{_one_line(el)}**\n" if _one_line(el) else ""
         signature = _one_line(el)
         code = f"`{signature}`\n\n" if signature else ""
@@ -177,7 +184,7 @@ def _own_anchor(el: Tag) -> str | None:
     """The element's id, or that of something it contains."""
     for candidate in (el, el.find(id=True), el.find("a", attrs={"name": True})):
         if isinstance(candidate, Tag) and (anchor := candidate.get("id") or candidate.get("name")):
-            return str(anchor)
+            return str(anchor) if len(anchor) <= _MAX_ANCHOR_CHARS else None
     return None
 
 
@@ -196,7 +203,7 @@ def _anchor_of_heading(el: Tag) -> str | None:
         if first is not None:
             return None
         if parent.get("id"):
-            return str(parent["id"])
+            return str(parent["id"]) if len(parent["id"]) <= _MAX_ANCHOR_CHARS else None
         child = parent
     return None
 

@@ -46,4 +46,4 @@ def _intent(document: Document, docset_id: str, url: str, missing: set[str]) -> 
     """A page's chunks cut again, those that are missing to be added."""
     again = chunk(document, docset_id, url)
     add = tuple(piece for piece in again if piece.id in missing)
-    return PageIntent(document.title, "", again, add, (), ())
+    return PageIntent(document.title, "", "", (), None, None, again, add, (), (), 0)

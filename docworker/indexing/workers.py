@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 
 from docworker.errors import ExtractionFailed
 from docworker.indexing.decide import decide
@@ -32,14 +33,18 @@ class ExtractionWorkers:
         for _ in range(count):
             self._free.put_nowait(_worker())
 
-    async def read(self, docset: Docset, fetched: Fetched, old_ids: Iterable[str]) -> tuple[Extracted, PageIntent]:
+    async def read(
+        self, docset: Docset, fetched: Fetched, old_ids: Iterable[str], *, is_seed: bool, obey_robots: bool
+    ) -> tuple[Extracted, PageIntent]:
         """Extract a page and decide about it, in a worker.
 
         Raises ExtractionFailed when the page takes longer than the limit or ends its worker; the worker is replaced.
         """
         worker = await self._free.get()
         try:
-            task = asyncio.get_running_loop().run_in_executor(worker, _read, docset, fetched, tuple(old_ids))
+            task = asyncio.get_running_loop().run_in_executor(
+                worker, _read, docset, fetched, tuple(old_ids), is_seed, obey_robots
+            )
             return await asyncio.wait_for(task, self._timeout_s)
         except TimeoutError:
             _kill(worker)
@@ -82,11 +87,14 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _read(docset: Docset, fetched: Fetched, old_ids: tuple[str, ...]) -> tuple[Extracted, PageIntent]:
+def _read(
+    docset: Docset, fetched: Fetched, old_ids: tuple[str, ...], is_seed: bool, obey_robots: bool
+) -> tuple[Extracted, PageIntent]:
     from docworker.extract import extract
 
     page = extract(fetched.url, fetched.body, fetched.charset)
-    return page, decide(docset, fetched.url, page, old_ids)
+    intent = decide(docset, fetched, page, old_ids, is_seed=is_seed, obey_robots=obey_robots)
+    return replace(page, links=()), intent  # the links have been decided about; there may be very many
 
 
 def _kill(worker: ProcessPoolExecutor) -> None:

@@ -1,6 +1,7 @@
 """Docsets in the catalog. Each function takes a connection and runs inside the caller's transaction."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import apsw
@@ -8,8 +9,11 @@ import apsw
 from docworker.model import Docset, DocsetState, PageState
 from docworker.urls import origin
 
-_COLUMNS = "id, name, named, base_url, seed_url, allowed_paths, max_pages, state, message, created_at, updated_at, crawled_at"
-_Row = tuple[str, str, int, str, str, str, int | None, str, str | None, int, int, int | None]
+_COLUMNS = (
+    "id, name, named, base_url, seed_url, allowed_paths, max_pages, include, exclude, language, state, message, created_at,"
+    " updated_at, crawled_at"
+)
+_Row = tuple[str, str, int, str, str, str, int | None, str, str, str | None, str, str | None, int, int, int | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +28,19 @@ class Counts:
 
 
 def _docset(row: _Row) -> Docset:
-    id_, name, named, base_url, seed_url, allowed_paths, max_pages, state, message, created, updated, crawled = row
-    paths = tuple(json.loads(allowed_paths))
+    (id_, name, named, base_url, seed_url, paths, max_pages, include, exclude, language, state, message, created, updated,
+     crawled) = row  # fmt: skip
     return Docset(
         id_,
         name,
         bool(named),
         base_url,
         seed_url,
-        paths,
+        tuple(json.loads(paths)),
         max_pages,
+        tuple(json.loads(include)),
+        tuple(json.loads(exclude)),
+        language,
         DocsetState(state),
         message,
         created,
@@ -62,8 +69,8 @@ def on_origin(db: apsw.Connection, site_origin: str) -> list[Docset]:
 def insert(db: apsw.Connection, docset: Docset) -> None:
     """Add a docset."""
     db.execute(
-        "INSERT INTO docsets (id, name, named, base_url, seed_url, origin, allowed_paths, max_pages, state, message, created_at,"
-        " updated_at, crawled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO docsets (id, name, named, base_url, seed_url, origin, allowed_paths, max_pages, include, exclude, language,"
+        " state, message, created_at, updated_at, crawled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             docset.id,
             docset.name,
@@ -73,6 +80,9 @@ def insert(db: apsw.Connection, docset: Docset) -> None:
             origin(docset.seed_url),
             json.dumps(docset.allowed_paths),
             docset.max_pages,
+            json.dumps(docset.include),
+            json.dumps(docset.exclude),
+            docset.language,
             docset.state,
             docset.message,
             docset.created_at,
@@ -93,6 +103,35 @@ def rename(db: apsw.Connection, docset_id: str, name: str, *, by_user: bool, now
 def set_max_pages(db: apsw.Connection, docset_id: str, max_pages: int) -> None:
     """Give a docset a limit of its own."""
     db.execute("UPDATE docsets SET max_pages = ? WHERE id = ?", (max_pages, docset_id))
+
+
+def set_patterns(db: apsw.Connection, docset_id: str, include: Sequence[str], exclude: Sequence[str]) -> None:
+    """Give a docset other patterns of what is taken and what is left out."""
+    db.execute("UPDATE docsets SET include = ?, exclude = ? WHERE id = ?", (json.dumps(include), json.dumps(exclude), docset_id))
+
+
+def set_language(db: apsw.Connection, docset_id: str, language: str) -> None:
+    """Note the language of the seed page; the first one noted stays."""
+    db.execute("UPDATE docsets SET language = ? WHERE id = ? AND language IS NULL", (language, docset_id))
+
+
+def move_up(db: apsw.Connection, docset_id: str) -> None:
+    """The site of a docset answers by https: from here on it is an https site."""
+    db.execute(
+        "UPDATE docsets SET seed_url = 'https' || substr(seed_url, 5), origin = 'https' || substr(origin, 5),"
+        " base_url = 'https' || substr(base_url, 5) WHERE id = ? AND origin LIKE 'http://%'",
+        (docset_id,),
+    )
+
+
+def sitemaps_read(db: apsw.Connection, docset_id: str) -> bool:
+    """Whether the site's sitemaps were read in this crawl."""
+    return bool(db.execute("SELECT sitemaps_read FROM docsets WHERE id = ?", (docset_id,)).get)
+
+
+def note_sitemaps(db: apsw.Connection, docset_id: str) -> None:
+    """Note that the site's sitemaps were read."""
+    db.execute("UPDATE docsets SET sitemaps_read = 1 WHERE id = ?", (docset_id,))
 
 
 def set_state(db: apsw.Connection, docset_id: str, state: DocsetState, message: str | None, now: int) -> None:
@@ -119,21 +158,23 @@ def counts(db: apsw.Connection, docset_id: str, now: int) -> Counts:
     """The numbers that `indexStatus` shows."""
     pages = {
         PageState(state): number
-        for state, number in db.execute("SELECT state, count(*) FROM pages WHERE docset_id = ? GROUP BY state", (docset_id,))
+        for state, number in db.execute(
+            "SELECT state, count(*) FROM pages WHERE docset_id = ? AND state != 'alias' GROUP BY state", (docset_id,)
+        )
     }
     chunks, embedded = db.execute("SELECT count(*), coalesce(sum(embedded), 0) FROM chunks WHERE docset_id = ?", (docset_id,)).get
     stuck, retried = db.execute(
-        "SELECT coalesce(sum(state = 'fetching' AND lease_until < ?), 0), coalesce(sum(attempts > 1), 0)"
-        " FROM pages WHERE docset_id = ?",
+        "SELECT coalesce(sum(state = 'fetching' AND lease_until < ?), 0), coalesce(sum(attempts > 1 OR requests > 1), 0)"
+        " FROM pages WHERE docset_id = ? AND state != 'alias'",
         (now, docset_id),
     ).get
     return Counts(pages, chunks, embedded, stuck, retried)
 
 
 def finish_crawl(db: apsw.Connection, docset_id: str, state: DocsetState, message: str | None, now: int) -> None:
-    """Note that a docset's crawl came to its end, and how."""
+    """Note that a docset's crawl came to its end, and how. What a later one adds does not make the rest any fresher."""
     set_state(db, docset_id, state, message, now)
-    db.execute("UPDATE docsets SET crawled_at = ? WHERE id = ?", (now, docset_id))
+    db.execute("UPDATE docsets SET crawled_at = coalesce(crawled_at, ?) WHERE id = ?", (now, docset_id))
 
 
 def unfinished(db: apsw.Connection) -> list[Docset]:

@@ -1,24 +1,26 @@
-"""Pages in the catalog: the frontier, what became of each URL, and the commit that proves a page is indexed.
+"""Pages in the catalog: what became of each URL, and the commit that proves a page is indexed.
 
-Each function takes a connection and runs inside the caller's transaction.
+One page stands in the index once. Of pages with the same text the nearest is kept, of a page and the one that it says it is a
+copy of the latter; who comes later may take the place of who came first, so the outcome does not depend on the order. Each
+function takes a connection and runs inside the caller's transaction.
 """
 
 import json
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import apsw
 
-from docworker.model import Claim, Document, Fetched, PageIntent, PageState, Section, digest
+from docworker.model import Asked, Claim, Document, Fetched, Link, PageIntent, PageState, Reason, Section
+from docworker.store.frontier import add, pack_links
+from docworker.urls import spelling
 
-# A page that was claimed this often without an outcome ended its process each time: leave it alone.
-MAX_ATTEMPTS = 5
-_NOT_FOLLOWED = (
-    "FROM links JOIN pages ON pages.id = links.page_id WHERE docset_id = ?1"
-    " AND NOT EXISTS (SELECT 1 FROM pages AS known WHERE known.docset_id = ?1 AND known.url = target)"
-    " AND NOT EXISTS (SELECT 1 FROM aliases WHERE aliases.docset_id = ?1 AND aliases.url = target)"
-)
+# A page that holds the whole text of this many others, which make up this share of its own, repeats a manual; a page counts
+# as held from this share of its text on. Text on more pages than this is boilerplate.
+_REPEATED_PAGES, _REPEATED_SHARE, _HELD_SHARE, _BOILERPLATE_PAGES = 3, 0.6, 0.8, 3
+_MAX_CHAIN = 50
+_SAME_PAGE, _CANONICAL = "same page", "rel=canonical"  # how a URL that does not redirect was found to be an alias
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,116 +31,116 @@ class Page:
     url: str
     title: str | None
     state: PageState
+    reason: Reason | None
     message: str | None
+    depth: int
+    discovered_from: str | None
     fetched_at: int | None
     indexed_at: int | None
 
 
-def page_id(docset_id: str, url: str) -> str:
-    """The id of a docset's page: the same URL always has the same one."""
-    return digest(docset_id, url)
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """All that is known of a URL; `state` is None for an alias, which has a `target` and `how` it was found to be one."""
+
+    url: str
+    state: PageState | None
+    reason: Reason | None
+    message: str | None
+    target: str | None
+    how: str | None
+    depth: int
+    from_sitemap: bool
+    discovered_from: str | None
+    attempts: int
+    requests: int
+    http_status: int | None
+    size: int
+    links_dropped: int
+    title: str | None
+    chunks: int
+    fetched_at: int | None
+    indexed_at: int | None
 
 
-def discover(db: apsw.Connection, docset_id: str, urls: Iterable[str], depth: int, found_on: str | None, max_pages: int) -> None:
-    """Put URLs that are not known yet into the frontier, as long as the docset has fewer than `max_pages` pages."""
-    room = max_pages - int(db.execute("SELECT count(*) FROM pages WHERE docset_id = ?", (docset_id,)).get)
-    for url in urls:
-        if room <= 0:
-            return
-        db.execute(
-            "INSERT INTO pages (id, docset_id, url, depth, discovered_from, state) SELECT ?1, ?2, ?3, ?4, ?5, 'pending'"
-            " WHERE NOT EXISTS (SELECT 1 FROM pages WHERE docset_id = ?2 AND url = ?3)"
-            " AND NOT EXISTS (SELECT 1 FROM aliases WHERE docset_id = ?2 AND url = ?3)",
-            (page_id(docset_id, url), docset_id, url, depth, found_on),
-        )
-        room -= db.changes()
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a commit came to: in words for the log, and chunk ids whose rows are to be taken off the shelf."""
+
+    said: str
+    remove: tuple[str, ...] = ()
 
 
-def not_followed(db: apsw.Connection, docset_id: str) -> int:
-    """How many URLs that pages link to are not known: what a limit left out."""
-    number: int = db.execute(f"SELECT count(DISTINCT target) {_NOT_FOLLOWED}", (docset_id,)).get
-    return number
+@dataclass(frozen=True, slots=True)
+class _Rival:
+    """An indexed page that may be the same as another. Of two that are, the one that sorts first is kept."""
 
+    depth0: bool
+    turn: int
+    depth: int
+    length: int
+    url: str
+    seq: int
+    docset_id: str
 
-def follow_left_out(db: apsw.Connection, docset_id: str, max_pages: int) -> None:
-    """Put what a smaller limit left out into the frontier, nearest first."""
-    rows = db.execute(f"SELECT target, min(depth), url {_NOT_FOLLOWED} GROUP BY target ORDER BY 2", (docset_id,)).fetchall()
-    for target, depth, found_on in rows:
-        discover(db, docset_id, [str(target)], int(str(depth)) + 1, str(found_on), max_pages)
-
-
-def claim(db: apsw.Connection, docset_id: str, now: int, lease_ms: int) -> Claim | None:
-    """Lease the nearest page that waits, so that nobody else takes it until `lease_ms` have passed; None when none waits."""
-    row = db.execute(
-        "UPDATE pages SET state = 'fetching', lease_until = ?1 + ?2, attempts = attempts + 1 WHERE seq = coalesce("
-        " (SELECT seq FROM pages WHERE docset_id = ?3 AND state = 'fetching' AND lease_until < ?1 ORDER BY depth, seq LIMIT 1),"
-        " (SELECT seq FROM pages WHERE docset_id = ?3 AND state = 'pending' ORDER BY depth, seq LIMIT 1))"
-        " RETURNING id, docset_id, url, depth, attempts",
-        (now, lease_ms, docset_id),
-    ).fetchone()
-    return None if row is None else Claim(*row)
-
-
-def give_back(db: apsw.Connection, claimed: Claim) -> None:
-    """Put a page back that was claimed and not finished, because the crawl was told to stop; the attempt does not count."""
-    db.execute(
-        "UPDATE pages SET state = 'pending', lease_until = NULL, attempts = attempts - 1 WHERE id = ? AND state = 'fetching'",
-        (claimed.page_id,),
-    )
-
-
-def retry(db: apsw.Connection, docset_id: str, url: str) -> None:
-    """Put a page that was left out back into the frontier."""
-    db.execute(
-        "UPDATE pages SET state = 'pending', message = NULL, attempts = 0"
-        " WHERE docset_id = ? AND url = ? AND state IN ('skipped', 'error')",
-        (docset_id, url),
-    )
-
-
-def waiting(db: apsw.Connection, docset_id: str) -> bool:
-    """Whether the docset's frontier holds a page."""
-    found: int = db.execute("SELECT EXISTS (SELECT 1 FROM pages WHERE docset_id = ? AND state = 'pending')", (docset_id,)).get
-    return bool(found)
-
-
-def release(db: apsw.Connection, docset_id: str) -> None:
-    """Free the leases of a docset whose crawl begins: nobody holds one. A page that ended too many processes is given up."""
-    db.execute(
-        "UPDATE pages SET lease_until = NULL, state = iif(attempts >= ?1, 'error', 'pending'),"
-        " message = iif(attempts >= ?1, 'Given up: docworker ended ' || attempts || ' times while it read this page.', NULL)"
-        " WHERE docset_id = ?2 AND state = 'fetching'",
-        (MAX_ATTEMPTS, docset_id),
-    )
+    @property
+    def rank(self) -> tuple[bool, int, int, int, str]:
+        return (not self.depth0, self.turn, self.depth, self.length, self.url)
 
 
 def commit_indexed(
     db: apsw.Connection,
     claimed: Claim,
+    asked: Asked,
     fetched: Fetched,
     document: Document,
     intent: PageIntent,
     with_vector: Collection[str],
-    max_pages: int,
     now: int,
-) -> None:
-    """The proof that a page is indexed: chunk list, hash, validators, links, text and state, in one transaction.
+) -> Committed:
+    """The proof that a page is indexed: chunk list, hashes, validators, links, text and state, in one transaction.
 
-    `with_vector` are ids of new chunks whose vector is on the shelf already.
+    `with_vector` are ids of new chunks whose vector is on the shelf already. A page that turns out to be another one is
+    noted as that, and its chunks are to be removed; so are those of indexed pages that turn out to be this one.
     """
+    me = _rival(db, claimed.page_id)
+    new_ids = tuple(chunk.id for chunk in intent.chunks)
+    _note(db, claimed, asked, intent.follow, intent.links_dropped, now)
+    db.execute("UPDATE pages SET title = ?, canonical = ? WHERE id = ?", (intent.title, intent.canonical, claimed.page_id))
+    gone: list[str] = [*intent.remove]
+    original = None if intent.canonical is None else _original(db, claimed, intent.canonical)
+    rivals = [] if original is not None else _same_text(db, claimed, intent)
+    winner = min([me, *rivals], key=lambda rival: rival.rank)
+    kept_url = original or winner.url
+    gone += _absorb_copies(db, claimed, intent.main_hash, intent.canonical, kept_url)
+    if kept_url != claimed.url:
+        gone += _drop(db, me.seq)
+        if original is None:
+            said = _give_way(db, me, winner)
+        else:
+            _become_alias(db, me.seq, original, _CANONICAL)
+            said = f"says that it is a copy of {original}"
+        return Committed(said, (*new_ids, *gone))
+    for rival in rivals:
+        gone += _drop(db, rival.seq)
+        _give_way(db, rival, me)
     db.execute(
-        "UPDATE pages SET state = 'indexed', message = NULL, lease_until = NULL, title = ?, content_hash = ?, etag = ?,"
-        " last_modified = ?, document = ?, fetched_at = ?, indexed_at = ? WHERE id = ?",
+        "UPDATE pages SET state = 'indexed', reason = NULL, message = NULL, target = NULL, content_hash = ?,"
+        " main_hash = ?, etag = ?, last_modified = ?, document = ?, indexed_at = ? WHERE id = ?",
         (
-            intent.title,
             intent.content_hash,
+            intent.main_hash,
             fetched.etag,
             fetched.last_modified,
             _pack(document),
             now,
-            now,
             claimed.page_id,
         ),
+    )
+    db.execute("DELETE FROM passages WHERE page_seq = ?", (me.seq,))
+    db.executemany(
+        "INSERT OR IGNORE INTO passages (docset_id, hash, page_seq) VALUES (?, ?, ?)",
+        ((claimed.docset_id, hash_, me.seq) for hash_ in intent.passages),
     )
     db.executemany("DELETE FROM chunks WHERE id = ?", ((id_,) for id_ in intent.remove))
     db.executemany(
@@ -149,64 +151,341 @@ def commit_indexed(
             for chunk in intent.chunks
         ),
     )
-    _follow(db, claimed, intent.follow, max_pages)
+    return Committed(f"indexed, {len(intent.chunks)} chunks, {len(intent.add)} of them new", tuple(gone))
 
 
 def commit_left_out(
     db: apsw.Connection,
     claimed: Claim,
+    asked: Asked | None,
     state: PageState,
+    reason: Reason,
     message: str,
     follow: Sequence[str],
-    max_pages: int,
     now: int,
-) -> None:
-    """Note why a page is `skipped` or `error`, and the links it had all the same."""
+) -> Committed:
+    """Note why a page is `skipped` or `error`, and the links it had all the same; `asked` is None when nobody asked."""
+    gone = _drop(db, _rival(db, claimed.page_id).seq)
+    _note(db, claimed, asked, follow, 0, now)
+    db.execute("UPDATE pages SET state = ?, reason = ?, message = ? WHERE id = ?", (state, reason, message, claimed.page_id))
+    return Committed(f"{state}: {message}", tuple(gone))
+
+
+def commit_moved(
+    db: apsw.Connection, claimed: Claim, asked: Asked, target: Link, how: str, follow: Sequence[str], max_hops: int, now: int
+) -> Committed:
+    """The URL redirects: it leaves no page behind, its target takes its place in the frontier.
+
+    One that goes round in a circle, or through more than `max_hops` redirects, is left out and says so.
+    """
+    chain, url = [claimed.url], target.url
+    while url not in chain and len(chain) < _MAX_CHAIN:
+        chain.append(url)
+        row = db.execute("SELECT target FROM pages WHERE docset_id = ? AND url = ? AND state = 'alias'", (claimed.docset_id, url))
+        if (found := row.fetchone()) is None:
+            break
+        url = str(found[0])
+    if url in chain[:-1]:
+        return _circle(db, claimed, asked, chain, how, follow, now)
+    if claimed.hops >= max_hops:
+        message = f"The page is reached through {claimed.hops} redirects and redirects again (setting max_redirects)."
+        return commit_left_out(db, claimed, asked, PageState.SKIPPED, Reason.REDIRECTS, message, follow, now)
+    me = _rival(db, claimed.page_id)
+    gone = _drop(db, me.seq)
+    _note(db, claimed, asked, follow, 0, now)
+    place: int = db.execute("SELECT place FROM pages WHERE seq = ?", (me.seq,)).get
+    _become_alias(db, me.seq, target.url, how)
+    add(db, claimed.docset_id, target, place=place, hops=claimed.hops + 1)
+    if db.execute("SELECT state FROM pages WHERE docset_id = ? AND url = ?", (claimed.docset_id, url)).get == "indexed":
+        gone += _absorb_copies(db, claimed, None, None, url)
+    return Committed(f"redirects to {target.url}", tuple(gone))
+
+
+def _circle(
+    db: apsw.Connection, claimed: Claim, asked: Asked, urls: list[str], how: str, follow: Sequence[str], now: int
+) -> Committed:
+    """Redirects that lead from the claimed page back to it: the first of them in the frontier stands for all, and says so."""
+    _note(db, claimed, asked, follow, 0, now)
+    rank = "SELECT place, hops, url FROM pages WHERE docset_id = ? AND url = ?"
+    first = urls.index(min(urls, key=lambda url: tuple(db.execute(rank, (claimed.docset_id, url)).get)))
+    way = [*urls[first:], *urls[: first + 1]]
+    message = f"The page redirects in a circle: {' → '.join(way)[:1_000]}."
+    me = _rival(db, claimed.page_id)
+    gone = _drop(db, me.seq)
+    _become_alias(db, me.seq, urls[1], how)
     db.execute(
-        "UPDATE pages SET state = ?, message = ?, lease_until = NULL, fetched_at = ? WHERE id = ?",
-        (state, message, now, claimed.page_id),
+        "UPDATE pages SET state = 'skipped', reason = ?, message = ?, target = NULL WHERE docset_id = ? AND url = ?",
+        (Reason.REDIRECTS, message, claimed.docset_id, way[0]),
     )
-    _follow(db, claimed, follow, max_pages)
+    return Committed(f"skipped: {message}", tuple(gone))
 
 
-def commit_alias(db: apsw.Connection, claimed: Claim, target: str, max_pages: int) -> None:
-    """The URL turned out to be another page's: it leaves no page behind, its target joins the frontier."""
-    db.execute("DELETE FROM pages WHERE id = ?", (claimed.page_id,))
+def leave_out_indexed(db: apsw.Connection, of_page: str, reason: Reason, message: str) -> tuple[str, ...]:
+    """Take an indexed page out of the index; returns the ids of its chunks."""
+    gone = _drop(db, _rival(db, of_page).seq)
+    db.execute("UPDATE pages SET state = 'skipped', reason = ?, message = ? WHERE id = ?", (reason, message, of_page))
+    return tuple(gone)
+
+
+def _note(db: apsw.Connection, claimed: Claim, asked: Asked | None, follow: Sequence[str], links_dropped: int, now: int) -> None:
+    """What came of asking, and what the page leads to."""
+    requests, size, status = (0, 0, None) if asked is None else (asked.requests, asked.size, asked.status)
     db.execute(
-        "INSERT OR REPLACE INTO aliases (docset_id, url, target) VALUES (?, ?, ?)",
-        (claimed.docset_id, claimed.url, target),
+        "UPDATE pages SET lease_until = NULL, requests = requests + ?, size = ?, http_status = ?, fetched_at = ?, links = ?,"
+        " links_dropped = ?, followed = 0 WHERE id = ?",
+        (
+            requests,
+            size,
+            status,
+            None if asked is None else now,
+            pack_links(follow) if follow else None,
+            links_dropped,
+            claimed.page_id,
+        ),
     )
-    discover(db, claimed.docset_id, [target], claimed.depth, claimed.url, max_pages)
 
 
-def _follow(db: apsw.Connection, claimed: Claim, targets: Sequence[str], max_pages: int) -> None:
-    db.execute("DELETE FROM links WHERE page_id = ?", (claimed.page_id,))
-    db.executemany("INSERT OR IGNORE INTO links (page_id, target) VALUES (?, ?)", ((claimed.page_id, url) for url in targets))
-    discover(db, claimed.docset_id, targets, claimed.depth + 1, claimed.url, max_pages)
+def _rival(db: apsw.Connection, of_page: str) -> _Rival:
+    row: tuple[int, int, int, str, str] = db.execute(
+        "SELECT seq, turn, depth, url, docset_id FROM pages WHERE id = ?", (of_page,)
+    ).get
+    seq, turn, depth, url, docset_id = row
+    return _Rival(depth == 0, turn, depth, len(url), url, seq, docset_id)
+
+
+def _same_text(db: apsw.Connection, claimed: Claim, intent: PageIntent) -> list[_Rival]:
+    """Other indexed pages of the same text, but for those that say they are copies of this one, unless it says so of them."""
+    rows = db.execute(
+        "SELECT id FROM pages WHERE docset_id = ? AND main_hash = ? AND state = 'indexed' AND id != ?"
+        " AND (canonical IS NOT ? OR url IS ?)",
+        (claimed.docset_id, intent.main_hash, claimed.page_id, claimed.url, intent.canonical),
+    ).fetchall()
+    return [_rival(db, str(id_)) for (id_,) in rows]
+
+
+def _original(db: apsw.Connection, claimed: Claim, canonical: str) -> str | None:
+    """The indexed page that a page says it is a copy of; None when there is none, or when each says so of the other."""
+    url = canonical
+    for _ in range(_MAX_CHAIN):
+        row = db.execute(
+            "SELECT state, reason, target, canonical FROM pages WHERE docset_id = ? AND url = ?", (claimed.docset_id, url)
+        ).fetchone()
+        if row is None or claimed.url in (url, row[3]):
+            return None
+        state, reason, target, _ = row
+        if state == "indexed":
+            return url
+        if target is None or (state != "alias" and reason != Reason.DUPLICATE):
+            return None
+        url = str(target)
+    return None
+
+
+def _absorb_copies(db: apsw.Connection, claimed: Claim, main_hash: str | None, canonical: str | None, kept_url: str) -> list[str]:
+    """Let pages that say they are copies of this one become aliases of what is kept; returns ids of their chunks.
+
+    What had given way to such a copy gives way to this page if it has its text and is not nearer, else it is asked again.
+    """
+    gone, me = [], _rival(db, claimed.page_id)
+    for url in _leading_to(db, claimed.docset_id, claimed.url):
+        copies = db.execute(
+            "SELECT id, main_hash FROM pages WHERE docset_id = ?1 AND canonical = ?2 AND id != ?3 AND url NOT IN (?4, ?5)"
+            " AND (state = 'indexed' OR (state = 'skipped' AND reason = ?6)) ORDER BY seq",
+            (claimed.docset_id, url, claimed.page_id, canonical or "", kept_url, Reason.DUPLICATE),
+        ).fetchall()
+        for id_, hash_ in copies:
+            copy = _rival(db, str(id_))
+            gone += _drop(db, copy.seq)
+            _become_alias(db, copy.seq, kept_url, _CANONICAL)
+            for (other,) in db.execute(
+                "SELECT id FROM pages WHERE docset_id = ? AND target = ? AND state = 'skipped' AND reason = ?",
+                (copy.docset_id, copy.url, Reason.DUPLICATE),
+            ).fetchall():
+                rival = _rival(db, str(other))
+                if hash_ == main_hash and me.rank < rival.rank:
+                    _say_duplicate(db, rival.seq, kept_url)
+                else:
+                    db.execute(
+                        "UPDATE pages SET state = 'pending', reason = NULL, message = NULL, target = NULL WHERE seq = ?",
+                        (rival.seq,),
+                    )
+    return gone
+
+
+def _leading_to(db: apsw.Connection, docset_id: str, url: str) -> list[str]:
+    """`url` and the URLs that lead to it through aliases, in any number of steps."""
+    found = [url]
+    for each in found:
+        found += [alias for alias in aliases(db, docset_id, each, _MAX_CHAIN) if alias not in found]
+        if len(found) > _MAX_CHAIN:
+            break
+    return found
+
+
+def _give_way(db: apsw.Connection, loser: _Rival, winner: _Rival) -> str:
+    """One of two pages with the same text goes: as another spelling of the other's URL, or as its duplicate.
+
+    What gave way to the loser before gives way to the winner now.
+    """
+    for seq, state in db.execute(
+        "SELECT seq, state FROM pages WHERE docset_id = ?1 AND target = ?2"
+        " AND ((state = 'skipped' AND reason = ?3) OR (state = 'alias' AND reason IN (?4, ?5)))",
+        (loser.docset_id, loser.url, Reason.DUPLICATE, _SAME_PAGE, _CANONICAL),
+    ).fetchall():
+        if state == "skipped":
+            _say_duplicate(db, int(str(seq)), winner.url)
+        else:
+            db.execute("UPDATE pages SET target = ? WHERE seq = ?", (winner.url, seq))
+    if spelling(loser.url) == spelling(winner.url):
+        _become_alias(db, loser.seq, winner.url, _SAME_PAGE)
+        return f"is {winner.url} under another URL"
+    return f"skipped: {_say_duplicate(db, loser.seq, winner.url)}"
+
+
+def _say_duplicate(db: apsw.Connection, seq: int, kept_url: str) -> str:
+    message = f"The same text as {kept_url}, which is kept."
+    db.execute(
+        "UPDATE pages SET state = 'skipped', reason = ?, message = ?, target = ? WHERE seq = ?",
+        (Reason.DUPLICATE, message, kept_url, seq),
+    )
+    return message
+
+
+def _become_alias(db: apsw.Connection, seq: int, target: str, how: str) -> None:
+    db.execute("UPDATE pages SET state = 'alias', target = ?, reason = ?, message = NULL WHERE seq = ?", (target, how, seq))
+
+
+def _drop(db: apsw.Connection, seq: int) -> list[str]:
+    """Forget a page's text and chunks; returns their ids."""
+    gone = [
+        str(row[0]) for row in db.execute("SELECT id FROM chunks WHERE page_id = (SELECT id FROM pages WHERE seq = ?)", (seq,))
+    ]
+    db.execute("DELETE FROM chunks WHERE page_id = (SELECT id FROM pages WHERE seq = ?)", (seq,))
+    db.execute("DELETE FROM passages WHERE page_seq = ?", (seq,))
+    db.execute("UPDATE pages SET document = NULL, content_hash = NULL, indexed_at = NULL WHERE seq = ?", (seq,))
+    return gone
+
+
+def reopen_copies(db: apsw.Connection, docset_id: str, url: str) -> None:
+    """Put the pages that gave way to `url`, which is taken out, back into the frontier."""
+    db.execute(
+        "UPDATE pages SET state = 'pending', reason = NULL, message = NULL, target = NULL WHERE docset_id = ? AND target = ?"
+        " AND ((state = 'skipped' AND reason = ?) OR (state = 'alias' AND reason IN (?, ?)))",
+        (docset_id, url, Reason.DUPLICATE, _SAME_PAGE, _CANONICAL),
+    )
+
+
+def repeating(db: apsw.Connection, docset_id: str) -> list[tuple[str, str, int]]:
+    """(page id, url, number of pages repeated) of indexed pages that hold the whole text of several others and little else.
+
+    The seed is none of them.
+    """
+    rows = db.execute("SELECT page_seq, count(*) FROM passages WHERE docset_id = ? GROUP BY page_seq", (docset_id,))
+    totals: dict[int, int] = dict(rows)
+    shared = db.execute(
+        "SELECT one.page_seq, other.page_seq, count(*) FROM passages AS one JOIN passages AS other"
+        " ON other.docset_id = one.docset_id AND other.hash = one.hash AND other.page_seq != one.page_seq"
+        " WHERE one.docset_id = ?1 AND one.hash IN"
+        " (SELECT hash FROM passages WHERE docset_id = ?1 GROUP BY hash HAVING count(*) BETWEEN 2 AND ?2) GROUP BY 1, 2",
+        (docset_id, _BOILERPLATE_PAGES),
+    )
+    held: dict[int, list[int]] = {}
+    for one, other, number in shared:
+        if number >= _HELD_SHARE * totals[other]:
+            held.setdefault(one, []).append(number)
+    found = []
+    for seq, numbers in sorted(held.items()):
+        if len(numbers) >= _REPEATED_PAGES and sum(numbers) >= _REPEATED_SHARE * totals[seq]:
+            id_, url, depth = db.execute("SELECT id, url, depth FROM pages WHERE seq = ?", (seq,)).get
+            if depth > 0:
+                found.append((id_, url, len(numbers)))
+    return found
 
 
 def resolve(db: apsw.Connection, docset_id: str, url: str) -> str:
-    """Where `url` leads through known redirects (itself when it is no alias)."""
-    seen = {url}
-    while row := db.execute("SELECT target FROM aliases WHERE docset_id = ? AND url = ?", (docset_id, url)).fetchone():
-        url = row[0]
-        if url in seen:
+    """Where `url` leads through known aliases (itself when it is none)."""
+    return chain(db, docset_id, url)[-1]
+
+
+def chain(db: apsw.Connection, docset_id: str, url: str) -> list[str]:
+    """`url` and every URL that it leads to through known aliases, in this order."""
+    urls = [url]
+    while len(urls) < _MAX_CHAIN:
+        row = db.execute(
+            "SELECT target FROM pages WHERE docset_id = ? AND url = ? AND state = 'alias'", (docset_id, urls[-1])
+        ).fetchone()
+        if row is None or row[0] in urls:
             break
-        seen.add(url)
-    return url
+        urls.append(str(row[0]))
+    return urls
+
+
+def trace(db: apsw.Connection, docset_id: str, url: str) -> Trace | None:
+    """All that is known of a URL itself, aliases not resolved."""
+    row = db.execute(
+        "SELECT url, state, reason, message, target, depth, turn, discovered_from, attempts, requests, http_status, size,"
+        " links_dropped, title, (SELECT count(*) FROM chunks WHERE page_id = pages.id), fetched_at, indexed_at"
+        " FROM pages WHERE docset_id = ? AND url = ?",
+        (docset_id, url),
+    ).fetchone()
+    if row is None:
+        return None
+    url, state, reason, message, target, depth, turn, found_on, attempts, requests, status, size, dropped, *rest = row
+    title, chunks, fetched_at, indexed_at = rest
+    alias = state == "alias"
+    return Trace(
+        url=url,
+        state=None if alias else PageState(state),
+        reason=None if alias or reason is None else Reason(reason),
+        message=message,
+        target=target,
+        how=reason if alias else None,
+        depth=depth,
+        from_sitemap=turn == 1,
+        discovered_from=found_on,
+        attempts=attempts,
+        requests=requests,
+        http_status=status,
+        size=size,
+        links_dropped=dropped,
+        title=title,
+        chunks=chunks,
+        fetched_at=fetched_at,
+        indexed_at=indexed_at,
+    )
+
+
+def aliases(db: apsw.Connection, docset_id: str, url: str, limit: int) -> list[str]:
+    """URLs that lead to `url` in one step, at most `limit`."""
+    rows = db.execute(
+        "SELECT url FROM pages WHERE docset_id = ? AND target = ? AND state = 'alias' ORDER BY seq LIMIT ?",
+        (docset_id, url, limit),
+    )
+    return [str(row[0]) for row in rows]
+
+
+def path(db: apsw.Connection, docset_id: str, url: str) -> list[str]:
+    """How `url` was found: from the seed, or from a sitemap, each URL that led to the next, and `url` itself."""
+    urls = [url]
+    while len(urls) < _MAX_CHAIN:
+        row = db.execute("SELECT discovered_from FROM pages WHERE docset_id = ? AND url = ?", (docset_id, urls[0])).fetchone()
+        if row is None or row[0] is None or row[0] in urls:
+            break
+        urls.insert(0, str(row[0]))
+    return urls
 
 
 def by_url(db: apsw.Connection, docset_id: str, url: str) -> Page | None:
     """The page at a canonical URL, redirects resolved."""
-    pages = _listing(db, "docset_id = ? AND url = ?", (docset_id, resolve(db, docset_id, url)), 1, 0)
+    pages = _listing(db, "docset_id = ? AND url = ? AND state != 'alias'", (docset_id, resolve(db, docset_id, url)), 1, 0)
     return pages[0] if pages else None
 
 
 def listing(db: apsw.Connection, docset_id: str, state: PageState | None, limit: int, offset: int) -> tuple[list[Page], int]:
-    """One page of the listing in order of discovery, and how many there are in all."""
-    where, bindings = "docset_id = ?", [docset_id]
+    """One page of the listing, nearest first, and how many there are in all."""
+    where, bindings = "docset_id = ? AND state != 'alias'", [docset_id]
     if state is not None:
-        where, bindings = where + " AND state = ?", [docset_id, state]
+        where, bindings = "docset_id = ? AND state = ?", [docset_id, state]
     total: int = db.execute(f"SELECT count(*) FROM pages WHERE {where}", bindings).get
     return _listing(db, where, bindings, limit, offset), total
 
@@ -218,13 +497,24 @@ def stuck(db: apsw.Connection, docset_id: str, now: int) -> list[Page]:
 
 def _listing(db: apsw.Connection, where: str, bindings: Sequence[str | int], limit: int, offset: int) -> list[Page]:
     rows = db.execute(
-        "SELECT id, url, title, state, message, fetched_at, indexed_at FROM pages"
-        f" WHERE {where} ORDER BY depth, seq LIMIT ? OFFSET ?",
+        "SELECT id, url, title, state, reason, message, depth, discovered_from, fetched_at, indexed_at FROM pages"
+        f" WHERE {where} ORDER BY turn, depth, place, seq LIMIT ? OFFSET ?",
         (*bindings, limit, offset),
     )
     return [
-        Page(id_, url, title, PageState(state), message, fetched_at, indexed_at)
-        for id_, url, title, state, message, fetched_at, indexed_at in rows
+        Page(
+            id_,
+            url,
+            title,
+            PageState(state),
+            None if reason is None else Reason(reason),
+            message,
+            depth,
+            found_on,
+            fetched,
+            indexed,
+        )
+        for id_, url, title, state, reason, message, depth, found_on, fetched, indexed in rows
     ]
 
 

@@ -14,50 +14,75 @@ CREATE TABLE docsets (
     origin        TEXT NOT NULL,
     allowed_paths TEXT NOT NULL,                -- JSON array
     max_pages     INTEGER,                      -- null: as the settings say
+    include       TEXT NOT NULL,                -- JSON array of patterns
+    exclude       TEXT NOT NULL,                -- JSON array of patterns
+    language      TEXT,                         -- of the seed page
+    sitemaps_read INTEGER NOT NULL DEFAULT 0,
     state         TEXT NOT NULL,
     message       TEXT,                         -- why it failed, or which limit it reached
     created_at    INTEGER NOT NULL,
     updated_at    INTEGER NOT NULL,
-    crawled_at    INTEGER                       -- when a crawl last came to its end
+    crawled_at    INTEGER                       -- when all of it was last crawled
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX docsets_by_origin ON docsets (origin);
 
--- The frontier is the pages that are `pending`, nearest first, and those `fetching` whose lease has run out.
+-- Every URL that was found, each once. The frontier is the pages that are `pending`, in the order of turn, depth and place,
+-- and those `fetching` whose lease has run out. Besides the states of the contract there is `alias`: the URL turned out to be
+-- another page's (`target`), and is none itself.
 CREATE TABLE pages (
-    seq             INTEGER PRIMARY KEY,        -- order of discovery
+    seq             INTEGER PRIMARY KEY,
     id              TEXT NOT NULL UNIQUE,
     docset_id       TEXT NOT NULL REFERENCES docsets (id) ON DELETE CASCADE,
     url             TEXT NOT NULL,              -- canonical
-    depth           INTEGER NOT NULL,           -- links from the seed
-    discovered_from TEXT,
+    turn            INTEGER NOT NULL,           -- see docworker.model.Turn
+    depth           INTEGER NOT NULL,           -- links from the seed, or from the sitemap
+    place           INTEGER NOT NULL,           -- order of discovery; what a page redirects to takes its place
+    hops            INTEGER NOT NULL,           -- redirects that led here
+    discovered_from TEXT,                       -- the page or sitemap that named it first
     state           TEXT NOT NULL,
+    reason          TEXT,                       -- see docworker.model.Reason; how, of an alias
     message         TEXT,                       -- why it is skipped or failed
+    target          TEXT,                       -- of an alias
     lease_until     INTEGER,
-    attempts        INTEGER NOT NULL DEFAULT 0,
+    attempts        INTEGER NOT NULL DEFAULT 0, -- how often it was claimed
+    requests        INTEGER NOT NULL DEFAULT 0, -- how often the site was asked
+    http_status     INTEGER,                    -- of the last answer
+    size            INTEGER NOT NULL DEFAULT 0, -- bytes received for it
     title           TEXT,
     content_hash    TEXT,
+    main_hash       TEXT,                       -- the same for pages of the same text
+    canonical       TEXT,                       -- the page of this docset that it says it is a copy of
     etag            TEXT,
     last_modified   TEXT,
     document        BLOB,                       -- the extracted Document, compressed: what the shelf is rebuilt from
+    links           BLOB,                       -- canonical URLs in scope that it leads to, in page order, compressed
+    links_dropped   INTEGER NOT NULL DEFAULT 0, -- links over the limit of one page
+    followed        INTEGER NOT NULL DEFAULT 0, -- 1: all that it leads to is in this table; 2: as far as there was room
     fetched_at      INTEGER,
     indexed_at      INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX pages_by_url ON pages (docset_id, url);
-CREATE INDEX pages_by_state ON pages (docset_id, state, depth, seq);
+CREATE INDEX pages_by_state ON pages (docset_id, state, turn, depth, place, seq);
+CREATE INDEX pages_by_main ON pages (docset_id, main_hash) WHERE state = 'indexed';
+CREATE INDEX pages_by_canonical ON pages (docset_id, canonical) WHERE canonical IS NOT NULL;
+CREATE INDEX pages_by_target ON pages (docset_id, target) WHERE target IS NOT NULL;
+CREATE INDEX pages_to_follow ON pages (docset_id, followed, depth, place, seq);
 
--- URLs that turned out to be another page's: known, never asked again, never a page.
-CREATE TABLE aliases (
-    docset_id TEXT NOT NULL REFERENCES docsets (id) ON DELETE CASCADE,
-    url       TEXT NOT NULL,
-    target    TEXT NOT NULL,
-    PRIMARY KEY (docset_id, url)
+-- A hash of every longer section of every indexed page: tells a page that holds the text of many others.
+CREATE TABLE passages (
+    docset_id TEXT NOT NULL,
+    hash      INTEGER NOT NULL,
+    page_seq  INTEGER NOT NULL REFERENCES pages (seq) ON DELETE CASCADE,
+    PRIMARY KEY (docset_id, hash, page_seq)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX passages_by_page ON passages (page_seq);
 
-CREATE TABLE links (
-    page_id TEXT NOT NULL REFERENCES pages (id) ON DELETE CASCADE,
-    target  TEXT NOT NULL,                      -- canonical, in scope
-    PRIMARY KEY (page_id, target)
-) STRICT, WITHOUT ROWID;
+-- What a docset's site said in its robots.txt ("" when it has none).
+CREATE TABLE robots (
+    docset_id  TEXT PRIMARY KEY REFERENCES docsets (id) ON DELETE CASCADE,
+    body       TEXT NOT NULL,
+    fetched_at INTEGER NOT NULL
+) STRICT;
 
 CREATE TABLE chunks (
     seq       INTEGER PRIMARY KEY,              -- the order in which they are embedded
