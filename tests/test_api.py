@@ -194,7 +194,7 @@ def test_index_has_the_shape_of_the_reference(shared: Daemon, handbook_site: Sit
     body = shared.post("/index", baseUrl=handbook_site.url, seedSlug="/docs/", waitForSeed=True)
     assert_shape(body, {"docsetId": str, "status": str, "seedIndexed": bool})
     assert (body["docsetId"], body["seedIndexed"]) == (handbook, True)
-    assert body["status"] in ("ready", "indexing")  # it is looked through again, without a request to the site
+    assert body["status"] in ("pending", "indexing", "ready")  # it is looked through again, without a request to the site
     assert shared.wait_ready(handbook)["status"] == "ready"
 
 
@@ -933,11 +933,18 @@ def test_without_snippets_only_the_content_counts(shared: Daemon, handbook: str)
 def test_the_budget_is_never_exceeded_and_truncated_says_exactly_when_it_mattered(
     shared: Daemon, handbook: str, query: str, formatted: bool
 ) -> None:
-    whole = ask(shared, query, handbook, topK=20, maxTotalChars=10**9, formatSnippets=formatted)
+    def answer(budget: int) -> Any:
+        return ask(shared, query, handbook, topK=20, maxTotalChars=budget, formatSnippets=formatted)
+
+    whole, again = answer(10**9), None
+    while again != whole:  # another docset's rows that are folded into the index meanwhile change the scores
+        whole = answer(10**9)
+        budgets = (1, 50, 199, 200, 300, 777, 1_500, 2_345, 5_000, whole["totalChars"] - 1, whole["totalChars"])
+        answers = [(budget, answer(budget)) for budget in budgets]
+        again = answer(10**9)
     assert whole["truncated"] is False
     contents = [result["content"] for result in whole["results"]]
-    for budget in (1, 50, 199, 200, 300, 777, 1_500, 2_345, 5_000, whole["totalChars"] - 1, whole["totalChars"]):
-        body = ask(shared, query, handbook, topK=20, maxTotalChars=budget, formatSnippets=formatted)
+    for budget, body in answers:
         counted = [result["snippet"]["charCount"] if formatted else len(result["content"]) for result in body["results"]]
         assert body["totalChars"] == sum(counted) <= budget
         assert body["truncated"] is ([result["content"] for result in body["results"]] != contents)

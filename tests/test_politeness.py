@@ -329,7 +329,6 @@ def test_a_site_that_goes_down_but_for_its_robots_txt_pauses_too(shared: Daemon)
         assert_all_indexed(shared.wait_ready(docset_id), 9)
 
 
-@pytest.mark.xfail(strict=True, reason="every status but 408, 425, 429 and five of the 5xx counts as a good answer of the site")
 @pytest.mark.parametrize("status", ["521", "530"])
 def test_a_site_that_is_gone_behind_its_proxy_pauses_too(shared: Daemon, status: str) -> None:
     """Cloudflare's: the server behind it is down, or its name is not known."""

@@ -34,6 +34,7 @@ _REFUSALS = {
 }
 _HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 _LOCATION = "docworker-location"
+_MAX_MEMBERS = 100  # of a gzip body; servers send one
 # Waits of 0 to 0.5 s, then 0 to 1 s, then 0 to 2 s …, at most 8 s ("full jitter", AWS Architecture Blog 2015).
 _WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=8)
 
@@ -210,6 +211,7 @@ class _Unpacker:
         self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16 if "gzip" in self._encoding else zlib.MAX_WBITS)
         self._fed = b""  # while nothing has come out: the bare stream, without zlib's head, cannot be told before
         self._begun = False
+        self._members = 1
 
     def feed(self, piece: bytes, room: int) -> bytes:
         """At most `room` bytes of what `piece` holds; the rest is lost, since the limit is reached by then."""
@@ -219,6 +221,11 @@ class _Unpacker:
         try:
             while piece and len(out) < room:
                 if self._stream.eof:  # several members may follow each other
+                    self._members += 1
+                    if self._members > _MAX_MEMBERS:
+                        raise _Retryable(
+                            Reason.SERVER_ERROR, f"The site sends over {_MAX_MEMBERS} pieces of {self._encoding} in one"
+                        )
                     self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16 if "gzip" in self._encoding else zlib.MAX_WBITS)
                 self._fed = b"" if self._begun else self._fed + piece
                 out += self._stream.decompress(piece, room - len(out))
