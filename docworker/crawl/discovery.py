@@ -14,7 +14,7 @@ MAX_LINKS = 10_000
 # The most that one file may name and hold by the sitemap protocol (sitemaps.org).
 MAX_SITEMAP_URLS, MAX_SITEMAP_BYTES = 50_000, 50 * 2**20
 _PIECE_BYTES = 64 * 2**10
-_MAX_LOCATION, _MAX_SITEMAP_DEPTH = 10_000, 10
+_MAX_LOCATION, _MAX_SITEMAP_DEPTH, _MAX_TAG_BYTES = 10_000, 10, 2**20
 # Never a page of HTML: asking would only cost the site. Anything else is judged by its content type.
 _NOT_PAGES = re.compile(
     r"\.(7z|avi|bmp|bz2|css|csv|deb|dmg|docx?|eot|epub|exe|gif|gz|ico|inv|iso|jar|jpe?g|mov|mp[34]|msi|odt|ogg|otf|pdf|png|pptx?"
@@ -56,6 +56,8 @@ def read_sitemap(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     with suppress(ExpatError, LookupError, ValueError):  # the latter two: encodings that expat does not know
         for begin in range(0, len(body), _PIECE_BYTES):
             locations.parser.Parse(body[begin : begin + _PIECE_BYTES])
+            if begin - locations.parser.CurrentByteIndex > _MAX_TAG_BYTES:
+                break
     return tuple(locations.named["url"]), tuple(locations.named["sitemap"])
 
 

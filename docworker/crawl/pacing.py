@@ -71,6 +71,10 @@ class Pace:
         if retry_after_s is not None:
             self.held_until = max(self.held_until, now + retry_after_s)
 
+    def recovered(self) -> None:
+        """The host answers again after an outage: what the attempts meanwhile met says nothing about its pace."""
+        self.pause_s = 0.0
+
 
 class Held(Exception):
     """The host asked to be left alone for longer than a request waits."""

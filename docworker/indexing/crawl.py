@@ -213,6 +213,7 @@ class Crawl:
                 return False
             self._down = None
             if await self._site_answers(time.monotonic()):
+                tools.fetcher.pacer.pace(self._docset.seed_url).recovered()
                 await tools.catalog.write(docsets.set_state, id_, DocsetState.INDEXING, None, tools.now())
                 return True
             self._down, pause_s = reason, min(2 * pause_s, _LONGEST_PAUSE_S)
@@ -348,7 +349,8 @@ class Crawl:
             self._size += answer.size
             match answer.outcome:
                 case Redirected(target=target):
-                    waiting.append((canonical(target, url) or "", 1))
+                    if (moved := canonical(target, url)) is not None:
+                        waiting.append((moved, 1))
                 case Fetched(body=body):
                     locations, further = await asyncio.to_thread(read_sitemap, body)
                     waiting += [(more, 1) for more in list(dict.fromkeys(further))[: _MAX_SITEMAPS + 1]]
