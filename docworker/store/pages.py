@@ -75,17 +75,15 @@ class Committed:
 class _Rival:
     """An indexed page that may be the same as another. Of two that are, the one that sorts first is kept."""
 
-    depth0: bool
     turn: int
     depth: int
-    length: int
     url: str
     seq: int
     docset_id: str
 
     @property
     def rank(self) -> tuple[bool, int, int, int, str]:
-        return (not self.depth0, self.turn, self.depth, self.length, self.url)
+        return (self.depth > 0, self.turn, self.depth, len(self.url), self.url)
 
 
 def commit_indexed(
@@ -178,15 +176,9 @@ def commit_moved(
 
     One that goes round in a circle, or through more than `max_hops` redirects, is left out and says so.
     """
-    chain, url = [claimed.url], target.url
-    while url not in chain and len(chain) < _MAX_CHAIN:
-        chain.append(url)
-        row = db.execute("SELECT target FROM pages WHERE docset_id = ? AND url = ? AND state = 'alias'", (claimed.docset_id, url))
-        if (found := row.fetchone()) is None:
-            break
-        url = str(found[0])
-    if url in chain[:-1]:
-        return _circle(db, claimed, asked, chain, how, follow, now)
+    *between, url = chain(db, claimed.docset_id, target.url)
+    if url == claimed.url:
+        return _circle(db, claimed, asked, [claimed.url, *between], how, follow, now)
     if claimed.hops >= max_hops:
         message = f"The page is reached through {claimed.hops} redirects and redirects again (setting max_redirects)."
         return commit_left_out(db, claimed, asked, PageState.SKIPPED, Reason.REDIRECTS, message, follow, now)
@@ -250,7 +242,7 @@ def _rival(db: apsw.Connection, of_page: str) -> _Rival:
         "SELECT seq, turn, depth, url, docset_id FROM pages WHERE id = ?", (of_page,)
     ).get
     seq, turn, depth, url, docset_id = row
-    return _Rival(depth == 0, turn, depth, len(url), url, seq, docset_id)
+    return _Rival(turn, depth, url, seq, docset_id)
 
 
 def _same_text(db: apsw.Connection, claimed: Claim, intent: PageIntent) -> list[_Rival]:
