@@ -297,8 +297,7 @@ class Crawl:
             links = [self._link(url, depth, page, rules.turn(url)) for url, depth, page in found]
             more, cut = await catalog.write(frontier.follow, id_, links, looked_through, self._limits)
             new += more
-            for limit, urls in cut.items():
-                self._cut.setdefault(limit, set()).update(urls)
+            _add_cut(self._cut, cut)
 
     def _link(self, url: str, depth: int, found_on: str, turn: Turn) -> Link:
         reason, message = rules.by_url(self._docset, url) or (None, None)
@@ -319,8 +318,7 @@ class Crawl:
         for begin in range(0, len(links), _LINKS_AT_ONCE):
             more, cut, _ = await catalog.write(frontier.discover, id_, links[begin : begin + _LINKS_AT_ONCE], self._limits)
             new += more
-            for limit, urls in cut.items():
-                self._sitemaps_cut.setdefault(limit, set()).update(urls)
+            _add_cut(self._sitemaps_cut, cut)
         if complete and not any(self._sitemaps_cut.values()):
             await catalog.write(docsets.note_sitemaps, id_)
         return new
@@ -420,3 +418,8 @@ class Crawl:
             (over_bytes, f"Not asked: {over_bytes} more, after {max_bytes} bytes received (max_total_bytes)."),
         )
         return " ".join(said for number, said in reached if number) or None
+
+
+def _add_cut(whole: Cut, part: Cut) -> None:
+    for limit, urls in part.items():
+        whole.setdefault(limit, set()).update(urls)
