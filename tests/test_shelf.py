@@ -272,3 +272,22 @@ async def test_rows_that_come_after_a_quiet_moment_are_folded_into_the_index_soo
     finally:
         tending.cancel()
         await asyncio.gather(tending, return_exceptions=True)
+
+
+async def test_new_rows_that_come_while_another_write_goes_on_are_written_together(shelf: Shelf, tmp_path: Path) -> None:
+    database = await lancedb.connect_async(str(tmp_path / "shelf"))
+    before = await (await database.open_table("chunks")).version()
+    await asyncio.gather(
+        shelf.add([row("first", "The zebra.")]), *(shelf.add([row(f"{number}", "The okapi.")], new=True) for number in range(20))
+    )
+    assert await shelf.ids() == {"first", *(f"{number}" for number in range(20))}
+    assert await (await database.open_table("chunks")).version() - before < 10
+
+
+async def test_every_caller_whose_new_rows_could_not_be_written_hears_of_it(shelf: Shelf, tmp_path: Path) -> None:
+    await shelf.add([row("first", "The zebra.")])
+    Shelf.discard(tmp_path / "shelf")
+    (tmp_path / "shelf").write_text("in the way")
+    failed = await asyncio.gather(*(shelf.add([row(f"{number}", "x")], new=True) for number in range(5)), return_exceptions=True)
+    assert all(isinstance(failure, Exception) for failure in failed)
+    assert len(failed) == 5
