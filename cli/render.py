@@ -89,6 +89,8 @@ def _why(asked: str, found: WhyDocset) -> list[str]:
         lines.append(f"  depth      {found.depth} link{'s' * (found.depth != 1)} from there")
     lines += [f"  also at    {url}" for url in found.other_urls]
     lines += [f"  scope      {found.scope}", f"  robots     {found.robots}"]
+    if found.read_as:
+        lines.append(f"  read as    {found.read_as}")
     if found.fetched_at is not None:
         answer = "no answer" if found.http_status is None else f"HTTP {found.http_status}"
         asked_times = "1 request" if found.requests == 1 else f"{found.requests} requests"

@@ -5,6 +5,9 @@ heading; a large one is cut between blocks (paragraph, list item, table row, fen
 best place there is: a blank line of code, a line, a sentence, a word. A cut fence is closed and opened again with its
 language, a cut table repeats its header. An API entry is never joined with anything.
 
+Links to pages of the same site are shown without their target: it would cost half of what a reader's budget holds, and what
+they name can be searched. Those that lead elsewhere keep it.
+
     sections → _paths → _joined → _cut → Chunk(id, path, anchor, text, search_text)
 """
 
@@ -12,8 +15,10 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 
 from docworker.model import Chunk, Document, Section, digest
+from docworker.urls import origin
 
 # The default model sees 256 tokens: 1,000 to 1,200 characters of documentation, 4.1 a token on the python corpus.
 MAX_CHARS = 1_200
@@ -25,6 +30,13 @@ _PASSAGE_CHARS = 60
 FENCE = re.compile(r"^((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*)(`{3,}(?=[^`\n]*$)|~{3,})(.*)$", re.MULTILINE)
 _ITEM = re.compile(r"\s*(?:[-*+]|\d+[.)])\s")
 _SPACE = re.compile(r"\s")
+# Inline code or a link; only the latter has `words` and `url`.
+_LINK = re.compile(
+    r"(?<!`)(?P<ticks>`++)[^\n]*?(?<!`)(?P=ticks)(?!`)"
+    r"|\[(?P<words>(?:[^\[\]`\n]|`[^`\n]*`|\[[^\[\]\n]*\])*)\]\((?P<url>https?://[^\s()]+)\)"
+)
+_SIGNATURE = re.compile(r"(`{1,2})(?!`).+\1")
+_MAX_SIGNATURE_CHARS = 300
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 
@@ -43,8 +55,9 @@ def chunk(document: Document, docset_id: str, url: str) -> tuple[Chunk, ...]:
     """
     chunks: list[Chunk] = []
     equal = Counter[str]()
-    for passage in _joined(_paths(document)):
-        for text in _cut(passage.text, MAX_CHARS):
+    for passage in _joined(_paths(document, url)):
+        whole = passage.text or " ".join(passage.path[-1:] or (document.title,))
+        for text in _cut_entry(whole) if passage.entry else _cut(whole, MAX_CHARS):
             same = digest(docset_id, url, *passage.path, text, size=10)
             equal[same] += 1
             search_text = "\n".join((" > ".join((document.title, *passage.path)), text))
@@ -67,28 +80,53 @@ def content_hash(document: Document) -> str:
     return digest(document.title, *(repr(section) for section in document.sections), size=16)
 
 
-def main_hash(document: Document) -> str:
-    """Hash of what a reader sees, the same for pages of the same text whatever their title, anchors and white space."""
-    return digest(*(" ".join((section.heading + "\n" + section.text).split()) for section in document.sections), size=16)
+def main_hash(document: Document, url: str) -> str:
+    """Hash of what a reader sees, the same for pages of the same text whatever their title, anchors, white space and address."""
+    texts = (f"{section.heading}\n{shown(section.text, url)}" for section in document.sections)
+    return digest(*(" ".join(text.split()) for text in texts), size=16)
 
 
-def passages(document: Document) -> tuple[int, ...]:
+def passages(document: Document, url: str) -> tuple[int, ...]:
     """A 64-bit hash of each distinct section of some length, by which the same text is known on other pages."""
-    texts = (" ".join(section.text.split()) for section in document.sections)
+    texts = (" ".join(shown(section.text, url).split()) for section in document.sections)
     found = {int.from_bytes(bytes.fromhex(digest(text)), "big", signed=True) for text in texts if len(text) >= _PASSAGE_CHARS}
     return tuple(sorted(found))
 
 
-def _paths(document: Document) -> Iterator[_Passage]:
-    """Each section with the headings above it and its own; the page's title is not one of them."""
+def shown(text: str, url: str) -> str:
+    """Markdown of the page at `url` without the targets of links to its own site."""
+    site = f"{origin(url)}/"
+
+    def words(match: re.Match[str]) -> str:
+        return match["words"] if (match["url"] or "").startswith(site) else match[0]
+
+    if site not in text:
+        return text
+    lines, fence = text.split("\n"), ""
+    for number, line in enumerate(lines):
+        match = FENCE.match(line)
+        if fence:
+            fence = "" if match and match[2].startswith(fence) and not match[3].strip() else fence
+        elif match:
+            fence = match[2]
+        elif site in line:
+            lines[number] = _LINK.sub(words, line)
+    return "\n".join(lines)
+
+
+def _paths(document: Document, url: str) -> Iterator[_Passage]:
+    """Each section with the headings above it and its own; the page's title is not one of them.
+
+    A heading without text or a section below it stands for itself.
+    """
     above: list[Section] = []
-    for section in document.sections:
+    for section, after in zip_longest(document.sections, document.sections[1:]):
         while above and above[-1].level >= section.level:
             above.pop()
         above.append(section)
-        path = tuple(s.heading for s in above if s.heading and not (s.level <= 1 and s.heading == document.title))
-        if section.text:
-            yield _Passage(path, section.anchor, section.text, section.entry)
+        path = tuple(s.heading for s in above if s.heading and (s.entry or s.heading != document.title))
+        if section.text or after is None or after.level <= section.level:
+            yield _Passage(path, section.anchor, shown(section.text, url), section.entry)
 
 
 def _joined(passages: Iterable[_Passage]) -> Iterator[_Passage]:
@@ -110,12 +148,14 @@ def _join(first: _Passage, second: _Passage) -> _Passage | None:
     """Both as one, the second under its heading as bold text; None when they do not belong or fit together."""
     if first.entry or second.entry or min(len(first.text), len(second.text)) > _SMALL_CHARS:
         return None
+    if first.text and not second.text:  # a heading alone belongs to what follows, as the first of two signatures does
+        return None
     common = first.path[:-1] if second.path[: len(first.path)] != first.path else first.path
     below = second.path[len(common) :]
     if len(below) > 1 or second.path[: len(common)] != common or (not common and first.path):
         return None
-    own = f"**{first.path[-1]}**\n\n{first.text}" if common != first.path else first.text
-    text = f"{own}\n\n**{below[0]}**\n\n{second.text}" if below else f"{own}\n\n{second.text}"
+    own = (f"**{first.path[-1]}**", first.text) if common != first.path else (first.text,)
+    text = "\n\n".join(filter(None, (*own, f"**{below[0]}**" if below else "", second.text)))
     return replace(first, path=common, text=text) if len(text) <= MAX_CHARS else None
 
 
@@ -131,6 +171,16 @@ def _cut(text: str, limit: int) -> Iterator[str]:
                 held = f"{held}\n\n{piece}" if held else piece
     if held:
         yield held
+
+
+def _cut_entry(text: str) -> Iterator[str]:
+    """Pieces of an entry, each under its signature."""
+    signature, _, body = text.partition("\n\n")
+    if len(text) <= MAX_CHARS or len(signature) > _MAX_SIGNATURE_CHARS or not _SIGNATURE.fullmatch(signature):
+        yield from _cut(text, MAX_CHARS)
+        return
+    for piece in _cut(body, MAX_CHARS - len(signature) - 2):
+        yield f"{signature}\n\n{piece}"
 
 
 def _blocks(text: str) -> Iterator[str]:

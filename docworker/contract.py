@@ -274,6 +274,7 @@ class WhyDocset(_Model):
 
     `message` says in a sentence what was decided and why, `scope` and `robots` what those two say. `path` leads from the seed, or
     from a sitemap, to the page, by the links that it was found by. Keys from `depth` on are null for a URL that was never met.
+    `read_as` names the profile of a documentation generator by which its content was told from the rest of it.
     """
 
     docset_id: str
@@ -292,6 +293,7 @@ class WhyDocset(_Model):
     path: list[str]
     other_urls: list[str]
     title: str | None
+    read_as: str | None
     chunks: int | None
     links_dropped: int | None
     attempts: int | None

@@ -188,18 +188,30 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Symbol:
+    """A name that the page explains: qualified, without arguments; `kind` as `function`; where on the page."""
+
+    name: str
+    kind: str
+    anchor: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
-    """What a reader of the page came for."""
+    """What a reader of the page came for. Links in its Markdown are absolute."""
 
     title: str
     site: str | None
     sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
     """A page after extraction: its text, its out-going links (absolute), and what it says about itself.
 
+    `generator` is the name of the profile that read it, `fell_back` that of one that knew the page but found nothing on it;
+    `inventory` is where the site lists all its names.
     `redirect` is where it sends its reader by itself, `canonical` where it says its content lives. `language` is the
     declared one, as `en`. `directives` are the contents of its robots meta elements. Of its main content, `linked_share`
     is the share of characters that stand in links, `main_links` the number of these, `prose_chars` the characters outside
@@ -216,6 +228,9 @@ class Extracted:
     main_links: int
     prose_chars: int
     search_form: bool
+    generator: str
+    fell_back: str | None
+    inventory: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,14 +255,18 @@ class PageIntent:
 
     With a `left_out` (reason and message) it has no chunks. `canonical` is a page of the docset that this one says it
     is a copy of. `main_hash` is the same for pages of the same text, `passages` hold a hash of every longer section.
-    `links_dropped` is the number of links over the limit of one page.
+    `read_as` names the profile that read the page. `links_dropped` is the number of links over
+    the limit of one page. Of `twins`, URLs that a Markdown page is the twin of if they are pages of the docset, one is its
+    original.
     """
 
     title: str
+    read_as: str
     content_hash: str
     main_hash: str
     passages: tuple[int, ...]
     canonical: str | None
+    twins: tuple[str, ...]
     left_out: tuple[Reason, str] | None
     chunks: tuple[Chunk, ...]
     add: tuple[Chunk, ...]

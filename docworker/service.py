@@ -248,6 +248,7 @@ class Service:
             path=await self._catalog.read(pages.path, docset.id, url) if known else [],
             other_urls=await self._catalog.read(pages.aliases, docset.id, url, _MAX_OTHER_URLS),
             title=known.title if known else None,
+            read_as=known.read_as if known else None,
             chunks=known.chunks if known else None,
             links_dropped=known.links_dropped if known else None,
             attempts=known.attempts if known else None,

@@ -3,7 +3,8 @@
 # and needs no root, only package lists (`apt-get update`) and dpkg-deb.
 set -eu
 dir=$1; shift
-[ $# -gt 0 ] || set -- python3.11-doc postgresql-doc-15 sqlite3-doc git-doc nodejs-doc octave-doc libadwaita-1-doc libeigen3-doc rust-doc
+[ $# -gt 0 ] || set -- python3.11-doc postgresql-doc-15 sqlite3-doc git-doc nodejs-doc octave-doc libadwaita-1-doc libeigen3-doc \
+    rust-doc python-pandas-doc linux-doc-6.1
 command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || { echo "make corpora needs Debian's apt-get and dpkg-deb" >&2; exit 1; }
 mkdir -p "$dir/debs" "$dir/tree"
 cd "$dir/debs"

@@ -990,9 +990,9 @@ def test_nothing_of_a_deleted_docset_is_found_and_others_stay(shared: Daemon, ha
 
 def test_a_docset_is_deleted_in_the_middle_of_its_crawl(shared: Daemon) -> None:
     links = [f"p{number}" for number in range(10)]
-    pages: dict[str, str | Answer] = {"/docs/": page("Docs", "<p>The tapir.</p>", *links)}
-    with HeldSite(pages, {f"/docs/{link}" for link in links}) as held:
-        made = shared.post("/index", baseUrl=held.url, seedSlug="/docs/")
+    pages: dict[str, str | Answer] = {"/tapir/": page("Docs", "<p>The tapir.</p>", *links)}
+    with HeldSite(pages, {f"/tapir/{link}" for link in links}) as held:
+        made = shared.post("/index", baseUrl=held.url, seedSlug="/tapir/")
         wait_until(lambda: any(held.requests[path] for path in held.held), "a request under way")
         shared.request("DELETE", f"/docset/{made['docsetId']}").raise_for_status()
         assert made["docsetId"] not in docset_ids(shared)

@@ -28,9 +28,10 @@ from docworker.model import (
     Reason,
     Redirected,
     Section,
+    Symbol,
     Turn,
 )
-from docworker.store import chunks, docsets, frontier, pages, robots
+from docworker.store import chunks, docsets, frontier, pages, robots, symbols
 from docworker.store.catalog import Catalog
 from docworker.store.frontier import Cut, FrontierLimits, Limit
 from docworker.store.pages import Committed
@@ -66,10 +67,12 @@ def intent(
     """`text` is the page's whole text: pages with the same one are the same page."""
     return PageIntent(
         title="Title",
+        read_as="generic",
         content_hash=f"content of {text}",
         main_hash=text,
         passages=tuple(passages),
         canonical=canonical,
+        twins=(),
         left_out=None,
         chunks=listed,
         add=tuple(listed if add is None else add),
@@ -87,7 +90,12 @@ def asked(url: str = SEED, *, requests: int = 1, size: int = 100) -> Asked:
     return Asked(fetched(url), 200, requests, size)
 
 
-DOCUMENT = Document("Title", "Site", (Section(1, "Title", "top", "Some *text* – ü."), Section(2, "f", None, "`f()`", True)))
+DOCUMENT = Document(
+    "Title",
+    "Site",
+    (Section(1, "Title", "top", "Some *text* – ü."), Section(2, "f", None, "`f()`", True)),
+    (Symbol("m.f", "function", "f"),),
+)
 
 
 @pytest.fixture
@@ -1012,6 +1020,7 @@ async def test_a_trace_tells_what_became_of_a_page_and_what_it_cost(catalog: Cat
         size=100,
         links_dropped=3,
         title="Title",
+        read_as="generic",
         chunks=2,
         fetched_at=NOW + 9,
         indexed_at=NOW + 9,
@@ -1667,3 +1676,74 @@ async def test_delete_keeps_what_another_docset_has_and_vectors_that_it_shares(c
     assert await catalog.read(chunks.vectors, "m", ["shared", "only-a", "only-b"]) == {"shared": b"s", "only-b": b"b"}
     assert await catalog.read(chunks.all_ids) == {"bbb1", "bbb2"}
     assert await listed_states(catalog, "bbb") == {SEED: PageState.INDEXED}
+
+
+# -- symbols
+
+
+async def test_a_page_keeps_the_names_that_it_explains_and_its_next_commit_replaces_them(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await discover(catalog, links(SEED))
+    claimed = await claim(catalog)
+    for _ in range(2):
+        await index(catalog, claimed)
+        assert await catalog.read(symbols.of_page, claimed.page_id) == DOCUMENT.symbols
+
+
+async def test_a_page_that_gives_way_loses_its_names(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await discover(catalog, links(SEED, A))
+    first, second = await claim(catalog), await claim(catalog)
+    await index(catalog, second, intent(text="same"))
+    await index(catalog, first, intent(text="same"))
+    assert await catalog.read(symbols.of_page, second.page_id) == ()
+    assert await catalog.read(symbols.of_page, first.page_id) == DOCUMENT.symbols
+
+
+async def test_names_from_a_list_are_added_to_indexed_pages_that_do_not_tell_them(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await discover(catalog, links(SEED, A))
+    claimed = await claim(catalog)
+    await index(catalog, claimed)
+    listed = [
+        (SEED, Symbol("m.f", "function", "elsewhere")),
+        (SEED, Symbol("f", "function", "f")),
+        (SEED, Symbol("m.g", "data", "g")),
+        (A, Symbol("m.h", "data", "h")),
+    ]
+    assert await catalog.write(symbols.add_missing, "aaa", listed) == 1
+    assert await catalog.read(symbols.of_page, claimed.page_id) == (*DOCUMENT.symbols, Symbol("m.g", "data", "g"))
+    assert await catalog.write(symbols.add_missing, "aaa", listed) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("asyncio.create_task", "create_task"),
+        ("std::vec::Vec", "vec"),
+        ("--dry-run", "dry-run"),
+        ("-n", "n"),
+        ("Path#resolve", "resolve"),
+        ("kettle.Queue.get()", "get"),
+        ("SELECT", "select"),
+        ("||", "||"),
+        ("...", "..."),
+    ],
+)
+def test_a_name_is_found_by_its_last_part(name: str, key: str) -> None:
+    assert symbols.key(name) == key
+
+
+# -- Markdown twins
+
+
+async def test_the_markdown_twin_of_an_indexed_page_becomes_another_address_of_it(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await discover(catalog, links(SEED, A, B))
+    html, markdown, other = await claim(catalog), await claim(catalog), await claim(catalog)
+    await index(catalog, html)
+    committed = await index(catalog, markdown, replace(intent(text="twin"), twins=(B, SEED)))
+    assert committed.said == f"is a copy of {SEED}"
+    assert (await trace_of(catalog, A)).target == SEED
+    await index(catalog, other, replace(intent(text="alone"), twins=(f"{SITE}/nowhere",)))
+    assert (await trace_of(catalog, B)).state == PageState.INDEXED

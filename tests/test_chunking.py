@@ -57,7 +57,49 @@ def test_a_section_of_exactly_the_limit_stays_whole() -> None:
 
 def test_a_page_without_text_has_no_chunks() -> None:
     assert chunks() == ()
-    assert chunks(section(""), section("", "Other")) == ()
+
+
+def test_a_heading_without_text_or_sections_stands_for_itself() -> None:
+    found = chunks(section("", "One"), section(prose(400), "Two"), section("", "Three"))
+    assert [(c.path, c.text) for c in found] == [(("One",), "One"), (("Two",), prose(400)), (("Three",), "Three")]
+
+
+def test_a_heading_without_text_is_joined_with_the_one_that_follows() -> None:
+    (_, both) = chunks(section(prose(400), "Calls"), section("", "get(a)", 3, "a"), section(prose(400), "get(a, b)", 3, "b"))
+    assert (both.path, both.anchor) == (("Calls",), "a")
+    assert both.text == f"**get(a)**\n\n**get(a, b)**\n\n{prose(400)}"
+
+
+# -- links, signatures
+
+
+def test_links_to_the_same_site_show_their_words_and_others_their_target() -> None:
+    text = (
+        "See [`run()`](https://x.org/docs/run.html#run), [[1]](https://x.org/a_b) and [PEP 492](https://peps.python.org/pep-0492/).\n\n"
+        "`[a](https://x.org/docs/code)`\n\n```\n[b](https://x.org/docs/fence)\n```"
+    )
+    assert texts(section(text)) == [
+        "See `run()`, [1] and [PEP 492](https://peps.python.org/pep-0492/).\n\n"
+        "`[a](https://x.org/docs/code)`\n\n```\n[b](https://x.org/docs/fence)\n```"
+    ]
+
+
+def test_pages_of_the_same_text_at_two_addresses_have_the_same_main_hash() -> None:
+    one = document(section("Go [on](https://x.org/a/next)."))
+    other = document(section("Go [on](https://x.org/b/next)."))
+    assert main_hash(one, "https://x.org/a/page") == main_hash(other, "https://x.org/b/page")
+    assert content_hash(one) != content_hash(other)
+
+
+def test_every_piece_of_a_long_entry_stands_under_its_signature() -> None:
+    found = texts(entry(f"`f(a, b)`\n\n{prose(2_500)}\n\n{prose(900)}"))
+    assert len(found) > 2
+    assert all(piece.startswith("`f(a, b)`\n\n") and len(piece) <= MAX_CHARS for piece in found)
+
+
+def test_a_signature_that_fills_the_piece_is_not_repeated() -> None:
+    signature = f"`f({', '.join(f'argument_{n}' for n in range(60))})`"
+    assert sum(piece.count(signature) for piece in texts(entry(f"{signature}\n\n{prose(2_000)}"))) == 1
 
 
 def test_small_neighbours_are_joined_under_their_common_heading() -> None:
@@ -324,7 +366,7 @@ def test_pages_of_the_same_text_have_one_main_hash_whatever_their_title_anchors_
         document(section("The text.  Goes\non.\n", anchor="b"), entry("`f()`")),
         document(section("The text.\n\nGoes on.", level=4), section("`f()`", "f", 3)),
     ]
-    assert {main_hash(other) for other in same} == {main_hash(page)}
+    assert {main_hash(other, URL) for other in same} == {main_hash(page, URL)}
 
 
 def test_pages_of_another_text_have_another_main_hash() -> None:
@@ -336,22 +378,22 @@ def test_pages_of_another_text_have_another_main_hash() -> None:
         document(section("The text.")),
         document(),
     ]
-    assert len({main_hash(other) for other in [page, *others]}) == len(others) + 1
+    assert len({main_hash(other, URL) for other in [page, *others]}) == len(others) + 1
 
 
 def test_passages_are_the_longer_sections_each_once_and_their_place_does_not_matter() -> None:
     long, longer, short = prose(130), prose(300), "Deprecated."
     first = document(section(long), section(longer, "Two"), section(short, "Three"), section("", "Four"))
     second = document(section(f"  {longer.replace(' ', chr(10))}", "Other", 5, "x"), entry(long), section(long, "Again"))
-    assert passages(first) == passages(second)
-    assert len(passages(first)) == 2
-    assert passages(document(section(short))) == passages(document()) == ()
-    assert not set(passages(first)) & set(passages(document(section(prose(200)))))
+    assert passages(first, URL) == passages(second, URL)
+    assert len(passages(first, URL)) == 2
+    assert passages(document(section(short)), URL) == passages(document(), URL) == ()
+    assert not set(passages(first, URL)) & set(passages(document(section(prose(200))), URL))
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=60, max_size=80), max_size=5))
 @settings(max_examples=50, deadline=None)
 def test_passages_are_numbers_that_a_catalog_can_keep(texts: list[str]) -> None:
-    found = passages(document(*(section(text) for text in texts)))
+    found = passages(document(*(section(text) for text in texts)), URL)
     assert list(found) == sorted(set(found))
     assert all(-(2**63) <= number < 2**63 for number in found)

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -1237,6 +1238,81 @@ def test_a_site_that_leads_nowhere_without_end_is_left(crawler: Crawler, site: S
         "Few of the site's URLs were pages to keep: 110 were asked, which is the most for 2 pages (max_pages),"
         " and 11 more were not."
     )
+
+
+# -- Markdown and plain text
+
+
+def text(body: str, content_type: str) -> Answer:
+    return Answer(body=body, content_type=content_type)
+
+
+def test_a_site_of_markdown_is_crawled_by_its_links(crawler: Crawler, site: Site) -> None:
+    site.pages |= {
+        "/docs/README.md": text(
+            "# The axolotl\n\nIt [grows](grow.md) and [sleeps](sub/sleep.md).", "text/markdown; charset=utf-8"
+        ),
+        "/docs/grow.md": text("---\ntitle: Growing\n---\nThe axolotl grows.\n\n## Legs\n\nAgain.", "text/markdown"),
+        "/docs/sub/sleep.md": text("Sleeping\n========\n\nThe axolotl sleeps. See [notes](../notes.txt).", "text/plain"),
+        "/docs/notes.txt": text("The axolotl\n   has notes.", "text/plain"),
+    }
+    found = crawler.index(site, "/docs/README.md")
+    assert found.outcomes == dict.fromkeys(site.pages, "indexed")
+    assert [found.pages[path]["title"] for path in site.pages] == ["The axolotl", "Growing", "Sleeping", "notes.txt"]
+    assert crawler.found(found.id, "axolotl") == {"The axolotl", "Growing", "Sleeping", "notes.txt"}
+
+
+def test_source_code_that_is_sent_as_plain_text_is_no_page(crawler: Crawler, site: Site) -> None:
+    names = ("x.c", "y.py", "z.patch", "w.log")
+    site.pages |= {"/docs/": page("Docs", "", *names, "LICENSE", "guide.rst")}
+    site.pages |= {f"/docs/{name}": text(f"of {name}", "text/plain") for name in (*names, "LICENSE", "guide.rst")}
+    found = crawler.index(site)
+    assert found.indexed == {"/docs/", "/docs/LICENSE", "/docs/guide.rst"}
+    assert {found.outcomes[f"/docs/{name}"] for name in names} == {"not-html"}
+    assert "text/plain" in found.said("/docs/x.c")
+
+
+@pytest.mark.parametrize(
+    ("html", "markdown"),
+    [
+        ("guide.html", "guide.md"),
+        ("guide.html", "guide.html.md"),
+        ("guide", "guide.md"),
+        ("guide/", "guide.md"),
+        ("guide/", "guide/index.md"),
+    ],
+)
+@pytest.mark.parametrize("markdown_first", [True, False])
+def test_the_markdown_twin_of_a_page_is_another_address_of_it(
+    crawler: Crawler, site: Site, html: str, markdown: str, markdown_first: bool
+) -> None:
+    links = (markdown, html) if markdown_first else (html, markdown)
+    site.pages |= {
+        "/docs/": page("Docs", "", *links),
+        f"/docs/{html}": page("Guide", "The ocelot waits."),
+        f"/docs/{markdown}": text("# Guide\n\nThe ocelot *waits*.", "text/markdown"),
+    }
+    found = crawler.index(site)
+    assert found.outcomes == {"/docs/": "indexed", f"/docs/{html}": "indexed"}
+    why = crawler.get("/why", url=f"{site.url}/docs/{markdown}")["docsets"][0]
+    assert why["url"] == f"{site.url}/docs/{html}"
+
+
+def test_names_that_a_sphinx_site_lists_are_read_once(crawler: Crawler, site: Site) -> None:
+    listed = zlib.compress(b"docs.f py:function 1 page.html#$ -\ndocs.f.g py:method 1 page.html#$ -\n")
+    site.pages |= {
+        "/docs/": page("Docs", "", "page.html", head='<script id="documentation_options" data-url_root="./"></script>'),
+        "/docs/page.html": page("Page", body='<dl class="py function"><dt id="docs.f">docs.f()</dt><dd>The eland.</dd></dl>'),
+        "/docs/objects.inv": Answer(
+            body=b"# Sphinx inventory version 2\n#\n#\n#\n" + listed, content_type="application/octet-stream"
+        ),
+    }
+    for _ in range(2):
+        found = crawler.index(site)
+        assert found.indexed == {"/docs/", "/docs/page.html"}
+    assert site.requests["/docs/objects.inv"] == 1
+    assert "2 names in" in crawler.daemon.log()
+    assert "1 of them new" in crawler.daemon.log()
 
 
 # -- what is left out

@@ -233,7 +233,7 @@ async def test_html_is_taken(content_type: str) -> None:
         assert body_of(await fetch(f"{site.url}/page")) == TEXT
 
 
-@pytest.mark.parametrize("content_type", ["image/png", "application/pdf", "text/plain", "text/htmlx", "application/json"])
+@pytest.mark.parametrize("content_type", ["image/png", "application/pdf", "text/x-python", "text/htmlx", "application/json"])
 async def test_other_types_are_refused_without_reading_them(content_type: str) -> None:
     endless = Endless()
     with Script(Answer(content_type=content_type, stream=endless)) as site:
@@ -241,6 +241,19 @@ async def test_other_types_are_refused_without_reading_them(content_type: str) -
     refused(asked, re.escape(content_type), Reason.NOT_HTML)
     assert (asked.status, asked.requests) == (200, 1)
     assert endless.sent < BUFFERS
+
+
+@pytest.mark.parametrize("name", ["page", "page.md", "guide.markdown", "README", "notes.txt", "x/guide.RST?a=1"])
+async def test_markdown_is_taken_and_text_by_its_name(name: str) -> None:
+    for content_type in ("text/markdown", "text/plain; charset=utf-8"):
+        with Script(Answer(body=TEXT, headers={"Content-Type": content_type})) as site:
+            assert body_of(await fetch(f"{site.url}/{name}")) == TEXT
+
+
+@pytest.mark.parametrize("name", ["x.c", "x.py", "x.log", "x.patch", "x.txt.asc", "guide.md/x.c"])
+async def test_text_under_the_name_of_something_else_is_refused(name: str) -> None:
+    with Script(Answer(body=TEXT, headers={"Content-Type": "text/plain"})) as site:
+        refused(await fetch(f"{site.url}/{name}"), "text/plain", Reason.NOT_HTML)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

@@ -37,7 +37,9 @@ OWNERS: dict[str, frozenset[str]] = {
     "filelock": frozenset({"daemon"}),
     "httpx": frozenset({"crawl", "cli"}),
     "lancedb": frozenset({"store"}),
+    "markdown_it": frozenset({"extract"}),
     "markdownify": frozenset({"extract"}),
+    "mdit_py_plugins": frozenset({"extract"}),
     "numpy": frozenset({"embedding", "store"}),
     "onnx": frozenset({"embedding"}),
     "onnxruntime": frozenset({"embedding"}),
@@ -50,6 +52,7 @@ OWNERS: dict[str, frozenset[str]] = {
     "selectolax": frozenset({"extract"}),
     "tenacity": frozenset({"crawl"}),
     "trafilatura": frozenset({"extract"}),
+    "webencodings": frozenset({"extract"}),
 }
 # (module, library) → why it is let in although it does not own it
 LIBRARY_EXCEPTIONS: dict[tuple[str, str], str] = {

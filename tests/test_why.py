@@ -357,6 +357,7 @@ def test_the_command_tells_an_indexed_page_and_its_redirects(shared: Daemon, sit
         f"  also at    {u}older",
         f"  scope      It is inside the docset: {site.url} below /docs.",
         "  robots     robots.txt allows it.",
+        "  read as    generic",
         f"  fetched    … ago: HTTP 200, {size} B, 1 request",
     ]
 

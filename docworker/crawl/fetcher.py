@@ -6,6 +6,7 @@ are streamed and unpacked piece by piece, so that an answer without end costs no
 
 import asyncio
 import email.utils
+import re
 import socket
 import time
 import zlib
@@ -32,7 +33,9 @@ _REFUSALS = {
     404: (Reason.GONE, "has no such page (404)"),
     410: (Reason.GONE, "says it is gone (410)"),
 }
-_HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+_PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml", "text/markdown", "text/x-markdown"})
+# Plain text is documentation under these names; else it is source code, a log, a patch.
+_TEXT_NAMES = re.compile(r"/[^/.]*$|\.(txt|text|md|markdown|rst|adoc)$", re.IGNORECASE)
 _LOCATION = "docworker-location"
 _MAX_MEMBERS = 100  # of a gzip body; servers send one
 # Waits of 0 to 0.5 s, then 0 to 1 s, then 0 to 2 s …, at most 8 s ("full jitter", AWS Architecture Blog 2015).
@@ -79,7 +82,7 @@ class Fetcher:
         self._client = httpx.AsyncClient(
             headers={
                 "User-Agent": USER_AGENT,
-                "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.1",
+                "Accept": "text/html,application/xhtml+xml;q=0.9,text/markdown;q=0.8,text/plain;q=0.7,*/*;q=0.1",
                 "Accept-Encoding": "gzip, deflate",
             },
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a site learns nothing from one request for the next
@@ -161,8 +164,8 @@ class Fetcher:
         if status != 200:
             return Failed(url, Reason.SERVER_ERROR, f"The site answered {status}.")
         content_type = (response.headers.get("content-type") or "text/html").partition(";")[0].strip().lower()
-        if keep is None and content_type not in _HTML_TYPES:
-            return Refused(url, Reason.NOT_HTML, f"Not documentation: the site sends {content_type}, not HTML.")
+        if keep is None and not _is_page(url, content_type):
+            return Refused(url, Reason.NOT_HTML, f"Not documentation: the site sends {content_type}, not HTML, Markdown or text.")
         max_received, max_bytes = self._limits.max_response_bytes, self._limits.max_bytes
         if keep is not None:
             max_received = max_bytes = keep
@@ -192,6 +195,11 @@ class Fetcher:
             response.headers.get("last-modified"),
             "\n".join(response.headers.get_list("x-robots-tag")) or None,
         )
+
+
+def _is_page(url: str, content_type: str) -> bool:
+    plain = content_type == "text/plain" and _TEXT_NAMES.search(urlsplit(url).path) is not None
+    return plain or content_type in _PAGE_TYPES
 
 
 async def _hide_location(response: httpx.Response) -> None:

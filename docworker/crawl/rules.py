@@ -7,7 +7,7 @@ way to some of its pages. A pattern of the docset overrides either way; what a p
 
 import re
 from fnmatch import fnmatchcase
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from docworker.model import Docset, Extracted, Reason, Turn
 from docworker.urls import path_of
@@ -28,6 +28,8 @@ _LISTINGS = (
 _MAY_BE_ALL = re.compile(
     r"/(all|print|single|singlehtml|single-page|onepage|one-page|full|complete|entire|whole)(\.x?html?|/)?$", re.I
 )
+# The text that a page of HTML was made from, beside it: `guide.md` of `guide.html`, `guide.html.md` of itself.
+_MARKDOWN = re.compile(r"(?P<page>.*/(?P<name>[^/]*?))(\.html?)?\.(md|markdown|mdx)$", re.IGNORECASE)
 _SEARCH = re.compile(r"/search(-?results?|[-_]page|\d*)?(\.x?html?|\.php|/)?$", re.IGNORECASE)
 _MAX_SEARCH_CHARS = 1_500  # a page that only searches has a form and a hint
 # From here on a page is a list of links: it says no more than the pages that it names.
@@ -81,8 +83,24 @@ def manual(docset: Docset, url: str, repeated: int) -> LeftOut | None:
 def turn(url: str) -> Turn:
     """When a page that links reach is asked: last, when it is likely to be left out for what it is."""
     path = urlsplit(url).path
-    late = _MAY_BE_ALL.search(path) or any(shape.search(path) for shape, _ in _LISTINGS)
+    late = _MARKDOWN.match(path) or _MAY_BE_ALL.search(path) or any(shape.search(path) for shape, _ in _LISTINGS)
     return Turn.LAST if late else Turn.LINKED
+
+
+def twins(url: str) -> tuple[str, ...]:
+    """What a Markdown page is the twin of, if it is there: the same page in HTML, as sites name it."""
+    parts = urlsplit(url)
+    match = _MARKDOWN.match(parts.path)
+    if match is None:
+        return ()
+    page = match["page"]
+    stem = page.removesuffix(match["name"])
+    paths = (
+        (stem, f"{stem}index.html")
+        if match["name"].lower() in ("index", "readme")
+        else (page, f"{page}.html", f"{page}/", f"{page}.htm")
+    )
+    return tuple(urlunsplit(parts._replace(path=path)) for path in paths)
 
 
 def let_in(docset: Docset, url: str) -> bool:

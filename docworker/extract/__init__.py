@@ -1,9 +1,11 @@
 """From a page's bytes to a Document. Owns selectolax, markdownify and trafilatura; knows nothing of sites or stores.
 
-html.read(url, body, charset)     decode, links, redirect by meta refresh, title, main content      selectolax
-markdown.sections(main)           headings and API entries with their anchors, Markdown below them   markdownify
+charset.decode                bytes → text                                                    webencodings
+text.to_html                  Markdown and plain text → HTML                                  markdown-it-py
+html.extract_html             links, redirect, title, the generator's profile, main content   selectolax
+markdown.sections             headings and entries with their anchors, Markdown below them    markdownify
 """
 
-from docworker.extract.html import extract
+from docworker.extract.page import extract
 
 __all__ = ["extract"]

@@ -1,70 +1,81 @@
-"""A page's bytes → its main content, links and title. Owns selectolax; trafilatura is asked where no structure helps.
+"""A page of HTML → its main content, links and title. Owns selectolax; trafilatura is asked where no structure helps.
 
-The main content is found generically: an element that says it is the main one, else the body without what is navigation
-by its element, role or well-known class.
+    decode → repair → parse → what the page says of itself (links, redirect, canonical, language, directives)
+    → profile (the generator's, else the generic one) → main content → profile's shape → shared steps → sections, symbols
+
+A profile that finds no content on a page leaves it to the generic one, and that is told.
 """
 
-import codecs
 import re
-from html import escape
-from urllib.parse import urljoin
+from urllib.parse import unquote, urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from docworker.extract import shape
+from docworker.extract.generators import GENERIC, PROFILES
 from docworker.extract.markdown import sections
-from docworker.model import Document, Extracted, Section
+from docworker.extract.profile import Profile
+from docworker.model import Document, Extracted, Section, Symbol
 
-_DECLARED = re.compile(rb"<meta[^>]{0,200}charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
-_DECLARED_WITHIN = 4_096
-_NO_CHARSETS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
-_REFRESH = re.compile(r"\s*(?P<delay>[\d.]*)(?:\s*[;,]\s*|\s+)(?:url\s*=\s*)?+[\"']?(?P<url>[^\"'\s][^\"']*)", re.IGNORECASE)
+_REFRESH = re.compile(
+    r"\s*+(?P<delay>[\d.]*+)(?:\s*+[;,]\s*+|\s++)(?:url\s*+=\s*+)?+[\"']?(?P<url>[^\"'\s][^\"']*)", re.IGNORECASE
+)
 # A page that moves on later than this is one that reloads itself, such as a status page.
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
-    "script, style, noscript, template, nav, footer, iframe, button, input, select, textarea, "
+    "script, style, noscript, template, nav, footer, iframe, button:not([role=tab]), input, select, textarea, "
     "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
-    ".breadcrumbs, .navheader, .navfooter, .headerlink, .skip-link, .sr-only"
+    ".breadcrumbs, .breadcrumb, .navheader, .navfooter, .headerlink, .skip-link, .sr-only, .visually-hidden, .cookie-banner, "
+    "[class*=cookie-consent], .katex-html, [class*=edit-this-page], [class*=edit-page], .edit-link, .version-switcher, "
+    ".version-picker, .version-warning, .version-banner, .announcement-bar, .feedback, .last-updated, .reading-time, "
+    ".share-buttons, .on-this-page, .line-numbers-wrapper, .gutter, div[class*=lang-] > span.lang, "
+    "div[class*=language-] > span.lang, .noprint"
 )
 # Tables of contents and diagrams: no text to keep, but they count when it is judged what kind of page it is.
 _CONTENTS = ".toc, svg"
 _SEARCH_FORM = "input[type=search], input[name=q], form[role=search], #search-results, #searchresults, #search-documentation"
-_MAIN = (
-    "main", "[role=main]", "article", "#docContent", "#apicontent", "#main-content", "#content", "#main", ".main-content",
-    ".content", ".document", ".body",
-)  # fmt: skip
+_SECTION_NUMBER = re.compile(r"^(?:[A-Z]|\d+)(?:\.\d+)*\.?\s+(?=\S)")
 _MAX_TITLE_CHARS = 300  # it stands in every chunk of the page
 _ROBOTS = "meta[name=robots i], meta[name=docworker i]"
 _LANGUAGE = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])")
 # Below this share of the page's text an element that says it is the main one is not (a teaser, an empty shell).
 _MAIN_SHARE = 0.3
+# A page without structure of which so much stands in links is mostly navigation.
+_NAVIGATION_SHARE = 0.3
 _SITE_SEPARATOR = re.compile(r"\s+[—–|·:-]\s+|\s*[—–|·]\s+")
 
 
-def extract(url: str, body: bytes, charset: str | None) -> Extracted:
+def extract_html(url: str, html: str, *, xml: bool = False, generator: str | None = None) -> Extracted:
     """Read a page. Pure and deterministic; broken markup is read as a browser would read it.
 
-    `url` is the page's own, against which links are resolved; `charset` is what the site declared, or None.
+    `url` is the page's own, against which links are resolved; `xml` says that it came as XHTML, `generator` names what it was
+    made from when that was no page of HTML.
     """
-    tree = LexborHTMLParser(decode(body, charset))
+    tree = LexborHTMLParser(shape.repair(html, xml=xml))
     base_tag = tree.css_first("base[href]")
     declared = None if base_tag is None else base_tag.attributes.get("href")
     base = _absolute(url, declared) or url
+    inventory = _inventory(tree, base)
     links = _links(tree, base)
     redirect = _meta_refresh(tree, base, url)
     directives = tuple(node.attributes.get("content") or "" for node in tree.css(_ROBOTS))
     search_form = tree.css_first(_SEARCH_FORM) is not None
     head_title = _text(tree.css_first("head > title"))
-    for node in tree.css(_NOT_CONTENT):
+    profile = next((profile for profile in PROFILES if tree.css_first(profile.marks) is not None), GENERIC)
+    for box in tree.css("li input[type=checkbox]"):
+        box.replace_with("[x] " if "checked" in box.attributes else "[ ] ")
+    for node in tree.css(", ".join(filter(None, (profile.drop, _NOT_CONTENT)))):
         node.decompose()
-    main = _main(tree)
+    main, used = _main(tree, profile), profile
+    if main is None:
+        main, used = _main(tree, GENERIC), GENERIC
     linked_share, main_links, prose_chars = (0.0, 0, 0) if main is None else _linked(main)
     for node in tree.css(_CONTENTS):
         node.decompose()
-    main = _main(tree)
-    found = () if main is None else _sections(main, tree)
-    title = _title(found, head_title)[:_MAX_TITLE_CHARS]
+    found, symbols = ((), ()) if main is None else _read(main, used, linked_share, tree, base, url)
+    title = (_title(found, head_title) or (_file_name(url) if found else ""))[:_MAX_TITLE_CHARS]
     return Extracted(
-        Document(title, _site(head_title, title), found),
+        Document(title, _site(head_title, title), found, symbols),
         links,
         redirect,
         _canonical(tree, base),
@@ -74,38 +85,10 @@ def extract(url: str, body: bytes, charset: str | None) -> Extracted:
         main_links,
         prose_chars,
         search_form,
+        generator or used.name,
+        profile.name if used is not profile else None,
+        inventory,
     )
-
-
-def decode(body: bytes, charset: str | None) -> str:
-    """Text of a page, by byte-order mark, then the site's word, then the page's own, then UTF-8, then Windows-1252."""
-    for mark, name in (
-        (codecs.BOM_UTF8, "utf-8"),
-        (codecs.BOM_UTF16_LE, "utf-16-le"),
-        (codecs.BOM_UTF16_BE, "utf-16-be"),
-    ):
-        if body.startswith(mark):
-            return body[len(mark) :].decode(name, "replace")
-    declared = _DECLARED.search(body[:_DECLARED_WITHIN])
-    for candidate in (charset, declared[1].decode("ascii", "replace") if declared else None):
-        if candidate and (codec := _codec(candidate)):
-            return body.decode(codec, "replace")
-    try:
-        return body.decode("utf-8")
-    except UnicodeDecodeError:
-        return body.decode("cp1252", "replace")
-
-
-def _codec(name: str) -> str | None:
-    """The Python codec that browsers mean by a charset's name (WHATWG Encoding: Latin-1 is Windows-1252)."""
-    try:
-        found = codecs.lookup(name).name
-        "a".encode(found)  # raises for codecs that are no charset, such as hex
-    except (LookupError, ValueError):
-        return None
-    if found in _NO_CHARSETS:
-        return None
-    return "cp1252" if found in ("iso8859-1", "ascii") else found
 
 
 def _links(tree: LexborHTMLParser, base: str) -> tuple[str, ...]:
@@ -145,6 +128,15 @@ def _canonical(tree: LexborHTMLParser, base: str) -> str | None:
     return said.pop() if len(said) == 1 else None
 
 
+def _inventory(tree: LexborHTMLParser, base: str) -> str | None:
+    """Where Sphinx lists the names of a site: beside its first page, to which every page knows the way."""
+    for selector, name in (("html[data-content_root]", "data-content_root"), ("#documentation_options", "data-url_root")):
+        node = tree.css_first(selector)
+        if node is not None and (root := node.attributes.get(name)) is not None:
+            return _absolute(base, f"{root}objects.inv")
+    return None
+
+
 def _declared_language(tree: LexborHTMLParser) -> str | None:
     """The primary subtag of the page's language (RFC 5646), such as `en`."""
     root = tree.root
@@ -173,68 +165,70 @@ def _seconds(text: str) -> float:
         return 0.0
 
 
-def _main(tree: LexborHTMLParser) -> LexborNode | None:
-    """The element that holds what the reader came for; the body when none says so."""
+def _main(tree: LexborHTMLParser, profile: Profile) -> LexborNode | None:
+    """The element that holds what the reader came for; the body when the generic profile finds none."""
     body = tree.body
     if body is None:
         return None
+    if profile is not GENERIC:
+        candidates = (tree.css_first(selector) for selector in profile.main)
+        return next((node for node in candidates if node is not None and node.text(strip=True)), None)
     whole = len(body.text(separator=" "))
-    for selector in _MAIN:
+    for selector in profile.main:
         nodes = body.css(selector)
-        if len(nodes) == 1 and len(nodes[0].text(separator=" ")) >= _MAIN_SHARE * whole:
+        if len(nodes) == 1 and (
+            len(nodes[0].text(separator=" ")) >= _MAIN_SHARE * whole or nodes[0].css_first("h1, h2") is not None
+        ):
             return nodes[0]
     return body
 
 
-def _sections(main: LexborNode, tree: LexborHTMLParser) -> tuple[Section, ...]:
-    """The sections of the main content; trafilatura decides what that is on a page without any structure."""
-    if main.tag == "body" and main.css_first("h1, h2, h3, dt[id]") is None:
-        text = _by_trafilatura(tree.html or "") if main.text().strip() else None
-        if text:
-            return (Section(0, "", None, text),)
-    _drop_permalinks(main)
-    _flatten_code(main)
-    try:
-        return sections(main.html or "")
-    except RecursionError:  # nested thousands deep: the text without its structure is better than nothing
-        return (Section(0, "", None, main.text(separator="\n", strip=True)),)
+def _read(
+    main: LexborNode, profile: Profile, linked_share: float, tree: LexborHTMLParser, base: str, url: str
+) -> tuple[tuple[Section, ...], tuple[Symbol, ...]]:
+    """The sections and symbols of the main content; trafilatura decides what that is on a page without any structure."""
+    if main.tag == "body" and linked_share > _NAVIGATION_SHARE and main.css_first("h1, h2, h3, h4, h5, h6, dt[id]") is None:
+        found = _by_trafilatura(tree.html or "") if main.text().strip() else None
+        body = LexborHTMLParser(found).body if found else None
+        if body is not None and len(body.text()) >= _MAIN_SHARE * len(main.text()):
+            main = body
+    shape.distrust(main)
+    shape.resolve_links(main, base, url)
+    shape.drop_permalinks(main)
+    shape.drop_contents(main)
+    if profile.shape is not None:
+        profile.shape(main)
+    shape.label_tabs(main)
+    shape.label_notes(main)
+    shape.label_footnotes(main)
+    shape.flatten_code(main)
+    shape.unwrap_spans(main)
+    shape.flatten(main)
+    return sections(main.html or "")
 
 
 def _by_trafilatura(html: str) -> str | None:
     import trafilatura
 
-    text: str | None = trafilatura.extract(html, output_format="markdown", include_tables=True, favor_recall=True)
-    return text
-
-
-def _drop_permalinks(main: LexborNode) -> None:
-    """Remove from headings and terms the links to themselves, whatever glyph they show: they have no word in them."""
-    for link in main.css(":is(h1, h2, h3, h4, h5, h6, dt, summary, caption) a[href^='#']"):
-        if not any(character.isalnum() for character in link.text()):
-            link.decompose()
-
-
-def _flatten_code(main: LexborNode) -> None:
-    """Leave of a code block its characters and its language: the marks of highlighters are most of a page's elements."""
-    inside = {inner.mem_id for inner in main.css("pre pre")}
-    for block in [block for block in main.css("pre") if block.mem_id not in inside]:
-        for br in block.css("br"):
-            br.replace_with("\n")
-        inner = block.css_first("code")
-        if inner is not None:
-            for name in ("class", "data-lang"):
-                if value := inner.attributes.get(name):
-                    block.attrs[name] = f"{block.attributes.get(name) or ''} {value}".strip()
-        block.inner_html = escape(block.text(), quote=False)
+    found: str | None = trafilatura.extract(
+        html, output_format="html", include_tables=True, include_links=True, include_formatting=True, favor_recall=True
+    )
+    return found
 
 
 def _title(found: tuple[Section, ...], head_title: str) -> str:
-    """The first top heading of the page, else the document's title, else the first heading there is."""
-    for section in found:
-        if section.level == 1 and section.heading:
-            return section.heading
-    headings = [section.heading for section in found if section.heading and not section.entry]
-    return head_title or (headings[0] if headings else "")
+    """The top heading of the page; of several or none, the first that the document's title begins or ends with, else that."""
+    headings = [section for section in found if section.heading and not section.entry]
+    top = list(dict.fromkeys(section.heading for section in headings if section.level == 1))
+    if len(top) == 1 or (top and not head_title):
+        return top[0]
+    first = top[0] if top else headings[0].heading if headings else ""
+    own = _SECTION_NUMBER.sub("", first)
+    return first if own and (not head_title or head_title.startswith(own) or head_title.endswith(own)) else head_title
+
+
+def _file_name(url: str) -> str:
+    return unquote(urlsplit(url).path.rpartition("/")[2])
 
 
 def _site(head_title: str, title: str) -> str | None:

@@ -1,38 +1,73 @@
-"""HTML of a page's main content → sections of Markdown, each with its heading and anchor.
+"""HTML of a page's main content → sections of Markdown with heading and anchor, and symbols.
 
-Built on markdownify. A heading, or a `dt` that has an id (an API entry, an option, a glossary term), begins a section;
+Built on markdownify. A heading, or an entry (a `dt` that has an anchor or a kind, or is an option), begins a section;
 the end of a list of entries goes back to the section that the list stands in. While converting, the begin of a section is
 marked in the text by its number between two separators, and the text is cut there at the end.
+
+What profiles say: `data-as` is an element's name, `data-name` (one a line) and `data-kind` tell what a `dt` describes.
 """
 
+import functools
 import re
 from collections.abc import Iterator
 from typing import Any
 
 from bs4 import BeautifulSoup, Tag
+from bs4.element import NavigableString
 from markdownify import MarkdownConverter
 
-from docworker.model import Section
+from docworker.extract import names
+from docworker.model import Section, Symbol
 
 _MARK = "\x02"  # stands in no page: it is removed before, and is no white space
-_CUT = re.compile(rf"^[>\s]*{_MARK}(\d+){_MARK}[ \t]*$", re.MULTILINE)
-_LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush)[-:_](?P<name>[\w+#.-]+)$")
-_NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate"})
+_CUT = re.compile(rf"^[> \t]*+{_MARK}(\d+){_MARK}[ \t]*$", re.MULTILINE)
+_LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush|sourceCode)[-:_](?P<name>[\w+#.-]{1,30})$")
+_NAMED_LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
+_NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate", "txt"})
 _SAME_LANGUAGE = {"python3": "python", "py": "python", "js": "javascript", "sh": "bash", "shell": "bash"}
 _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "dt"})
-_BLOCKS = _HEADINGS | {"pre", "p", "div", "section", "article", "ul", "ol", "dl", "table"}
-_INLINE = frozenset({"b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q"})
+_BLOCKS = _HEADINGS | {"dd", "pre", "p", "div", "section", "article", "ul", "ol", "dl", "table"}
+_INLINE = frozenset({"b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q", "a"})
+# What markdownify takes for inline, and would join with the words around it.
+_LIKE_DIV = frozenset(
+    {
+        "figure",
+        "figcaption",
+        "aside",
+        "header",
+        "main",
+        "details",
+        "fieldset",
+        "center",
+        "hgroup",
+        "address",
+        "form",
+        "body",
+        "dialog",
+        "dir",
+        "legend",
+        "listing",
+        "menu",
+        "search",
+        "xmp",
+    }
+)
+_SAME_TAG = {"tt": "code", "tfoot": "tbody"}
+_TABLE_PARTS = ("thead", "tbody", "tfoot", "tr", "td", "th", "caption")
+_FENCE = re.compile(r"^[> \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)*(`{3,})([^`\n]*)$")
+_LIKE_FENCE = re.compile(r"^([> \t]*)(```|~~~)", re.MULTILINE)
+_SPACES = re.compile(r"(?<=\S)[ \t]{2,}")
 # A longer one is no heading but a tag that was never closed.
 _MAX_HEADING_CHARS = 300
 _MAX_ANCHOR_CHARS = 500
-_NAMES = re.compile(r"[\w.:$-]*[\w$]\s*$")
+_MANY_TERMS = 20
+_BADGE = re.compile("badge", re.IGNORECASE)
 
 
-def sections(html: str) -> tuple[Section, ...]:
-    """Cut the main content of a page into sections in page order.
+def sections(html: str) -> tuple[tuple[Section, ...], tuple[Symbol, ...]]:
+    """Cut the main content of a page into sections in page order; also the names that it explains, in that order.
 
-    Text before the first heading is a section of level 0 without a heading. Raises RecursionError for markup that is
-    nested thousands deep.
+    Text before the first heading is a section of level 0 without a heading.
     """
     converter = _Converter()
     # html.parser keeps what other parsers repair away; the markup was repaired by lexbor already
@@ -47,7 +82,7 @@ def sections(html: str) -> tuple[Section, ...]:
         if section.text or (heading and number not in seen):  # a section gone back to for nothing is not one
             found.append(section)
         seen.add(number)
-    return tuple(found)
+    return tuple(found), tuple(dict.fromkeys(converter.symbols))
 
 
 class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no types
@@ -58,21 +93,28 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         bullets = "-"
         escape_asterisks = False
         escape_underscores = False
-        table_infer_header = True
+        wrap = True
+        wrap_width = None
 
     def __init__(self) -> None:
         super().__init__()
         self.started: list[tuple[int, str, str | None, bool]] = [(0, "", None, False)]  # level, heading, anchor, entry
+        self.symbols: list[Symbol] = []
         self._current = 0
+        self._list_section = 0  # that the list of entries under way stands in
         self._heading_level = 0
         self._entry_depth = 0
         self._lists: dict[int, bool] = {}  # by identity: whether a definition list has entries, asked for each of its terms
 
     def process_tag(self, node: Tag, parent_tags: set[str] | None = None) -> str:
+        if node.name in ("dl", "span") and "data-name" in node.attrs:
+            self._note(node, (str(node["data-name"]),), _own_anchor(node))
         if node.name == "dl" and self._has_entries(node):
             section, self._entry_depth = self._current, self._entry_depth + 1
+            outer, self._list_section, level = self._list_section, section, self._heading_level
             text = str(super().process_tag(node, parent_tags=parent_tags))
             self._current, self._entry_depth = section, self._entry_depth - 1
+            self._list_section, self._heading_level = outer, level
             return f"{text}\n\n{_MARK}{section}{_MARK}\n\n"
         return str(super().process_tag(node, parent_tags=parent_tags))
 
@@ -91,30 +133,71 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         if not heading or "table" in parent_tags or len(heading) > _MAX_HEADING_CHARS:
             return f"\n\n{text}\n\n" if heading else ""
         self._heading_level = n
-        return self._start(n, heading, _anchor_of_heading(el), entry=False)
+        anchor = _anchor_of_heading(el)
+        if "data-name" in el.attrs:
+            self._note(el, tuple(str(el["data-name"]).split("\n")), anchor)
+        else:
+            code = el.find("code")
+            badges = [_one_line(badge) for badge in el.find_all(class_=_BADGE)]
+            own = functools.reduce(lambda text, badge: text.replace(badge, "", 1), badges, heading).strip()
+            named = names.heading_symbol(own, _one_line(code) if isinstance(code, Tag) else "")
+            if named is not None and "a" not in parent_tags:
+                self.symbols.append(Symbol(named[0], str(el.get("data-kind") or named[1]), anchor))
+        return self._start(n, heading, anchor, entry=False)
+
+    def _note(self, el: Tag, found: tuple[str, ...], anchor: str | None) -> None:
+        kind = str(el.get("data-kind") or "symbol")
+        self.symbols += [Symbol(name[:_MAX_HEADING_CHARS], kind, anchor) for name in found if name]
 
     def convert_dt(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        signature = names.one_line(el.get_text())
         if el.parent is None or not self._has_entries(el.parent):
-            return f"\n\n**{_one_line(el)}**\n" if _one_line(el) else ""
-        signature = _one_line(el)
-        code = f"`{signature}`\n\n" if signature else ""
+            return f"\n\n**{signature}**\n" if signature else ""
+        anchor = _own_anchor(el) or self.started[self._list_section][2]
+        if "data-name" in el.attrs:
+            found = tuple(str(el["data-name"]).split("\n"))
+        elif names.is_option(signature):
+            found = names.options(signature)
+            el["data-kind"] = el.get("data-kind") or "option"
+        else:
+            found = (names.qualified(names.subject(signature), anchor),)
+            el["data-kind"] = el.get("data-kind") or ("symbol" if "(" in signature else "term")
         before = el.find_previous_sibling(["dt", "dd"])
-        if before is not None and before.name == "dt":  # several terms share one description
+        again = before is not None and before.name == "dt"  # several terms share one description
+        noted = {symbol.name for symbol in self.symbols[-_MANY_TERMS:]} if again and _own_anchor(el) is None else set()
+        self._note(el, tuple(name for name in found if name not in noted), anchor)
+        code = f"{_code(signature)}\n\n" if signature else ""
+        if again:
             return f"\n\n{code}"
         level = self._heading_level + self._entry_depth
-        name, anchor = _name(signature), _own_anchor(el)
-        # `pop_all` with the anchor `contextlib.ExitStack.pop_all` is known by the longer name
-        qualified = anchor if anchor and anchor.endswith("." + name) else name
-        return self._start(level, qualified, anchor, entry=True) + code
+        heading = ", ".join(found) if el.get("data-kind") == "option" else found[0]
+        return self._start(level, heading, anchor, entry=True) + code
+
+    def convert_hr(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return "\n\n"
+
+    def convert_br(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return " " if "_inline" in parent_tags else "\n"
 
     def convert_dd(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return f"\n\n{text.strip()}\n\n"
+
+    def convert_summary(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return text if _MARK in text else f"\n\n**{_one_line(el)}**\n\n" if _one_line(el) else ""
 
     def convert_blockquote(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return f"\n\n{text.strip()}\n\n"  # documentation indents with it (code, notes); it seldom quotes
 
     def convert_li(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return text if _MARK in text else str(super().convert_li(el, text, parent_tags))
+        if _MARK in text or el.parent is None or el.parent.name not in ("ul", "ol"):
+            return f"\n\n{text.strip()}\n\n"
+        if not (text := text.strip()):
+            return "\n"
+        bullet = f"{el['data-number']}. " if "data-number" in el.attrs else "- "
+        return bullet + text.replace("\n", "\n" + " " * len(bullet)) + "\n"
+
+    def escape(self, text: str, parent_tags: set[str]) -> str:
+        return _LIKE_FENCE.sub(r"\1\\\2", text)
 
     def convert_pre(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         code = el.get_text().removeprefix("\n").rstrip()
@@ -125,39 +208,103 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         return f"\n\n{fence}{_language(el)}\n{code}\n{fence}\n\n"
 
     def convert_td(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return str(super().convert_td(el, text.replace("|", r"\|"), parent_tags))
+        return str(super().convert_td(el, _cell(text), parent_tags))
 
     def convert_th(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return str(super().convert_th(el, text.replace("|", r"\|"), parent_tags))
+        return str(super().convert_th(el, _cell(text), parent_tags))
+
+    def convert_caption(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        return f"\n\n{text.strip()}\n\n"
 
     def convert_a(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return text  # where a link leads is for the crawler; a reader of the passage needs its words
+        href = el.get("href")
+        inside = {"_noformat", "dt", "a"} | _HEADINGS
+        if not href or str(href).startswith("#") or not text.strip() or parent_tags & inside or _MARK in text:
+            return text
+        words = text.strip()
+        target = str(href).replace("(", "%28").replace(")", "%29").replace(" ", "%20")
+        before, after = text[: len(text) - len(text.lstrip())], text[len(text.rstrip()) :]
+        return f"{before}[{words}]({target}){after}" if "\n\n" not in words else text
+
+    def convert_sup(self, el: Tag, text: str, parent_tags: set[str]) -> str:
+        before = el.previous_sibling
+        power = text.strip().lstrip("-+").isalnum() and isinstance(before, NavigableString) and str(before)[-1:].isdigit()
+        return f"^{text.strip()}" if power else text
 
     def convert_img(self, el: Tag, text: str, parent_tags: set[str]) -> str:
-        return str(el.get("alt") or "")
+        return " ".join(str(el.get("alt") or "").split())
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", r"\|").split())
+
+
+def _code(text: str) -> str:
+    """Inline code; its fence is longer than any run of backticks inside."""
+    runs = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence, space = "`" * (runs + 1), " " * (text[:1] == "`" or text[-1:] == "`")
+    return f"{fence}{space}{text}{space}{fence}"
 
 
 def _straighten(soup: BeautifulSoup) -> None:
-    """What would hide a section or join words: line breaks in headings, empty blocks, emphasis around blocks."""
-    for tag in [node for node in soup.descendants if isinstance(node, Tag)]:
-        if tag.name == "br":
+    """What would hide a section or join words: line breaks in headings, empty blocks, emphasis around blocks, layout by table."""
+    for mark in soup.find_all(list(_LIKE_DIV)):
+        mark.name = "div"
+    for definition in soup.find_all("dl"):
+        for group in definition.find_all("div", recursive=False):
+            group.unwrap()
+    in_headings = {id(block): block for head in soup.find_all(list(_HEADINGS)) for block in head.find_all(list(_BLOCKS))}
+    for block in in_headings.values():
+        block.insert_before(" ")
+        block.insert_after(" ")
+    every = [node for node in soup.descendants if isinstance(node, Tag)]
+    for tag in every:
+        if "data-as" in tag.attrs:
+            tag.name = str(tag["data-as"])
+        tag.name = _SAME_TAG.get(tag.name, tag.name)
+        if "colspan" in tag.attrs and len(str(tag["colspan"])) > 1:
+            tag["colspan"] = "9"  # each column more is written out
+        if tag.name in ("table", "thead", "tbody", "tr"):
+            for child in [child for child in tag.children if isinstance(child, NavigableString) and not child.strip()]:
+                child.extract()
+    for items in soup.find_all("ol"):
+        start = str(items.get("start") or "1")
+        for number, item in enumerate(
+            items.find_all("li", recursive=False), int(start) if start.isdecimal() and len(start) < 9 else 1
+        ):
+            item["data-number"] = str(number)
+    for tag in every:
+        if tag.name in ("colgroup", "col"):
+            tag.extract()
+        elif tag.name == "br":
+            if isinstance(tag.next_sibling, NavigableString):
+                tag.next_sibling.replace_with(tag.next_sibling.lstrip())
             if any(parent.name in _HEADINGS for parent in tag.parents):
                 tag.replace_with(" ")
         elif tag.name in _BLOCKS:
-            if not tag.contents:
+            if not tag.contents and not (tag.get("id") or tag.name in ("dt", "dd")):
                 tag.replace_with("\n")  # it parts the words around it
                 continue
+            if tag.name in _HEADINGS:
+                for outer in [parent for parent in tag.parents if parent.name in _INLINE and parent is not tag.parent]:
+                    outer.unwrap()
             while tag.parent is not None and tag.parent.name in _INLINE:
+                if tag.parent.name == "a" and not str(tag.parent.get("href", "#")).startswith("#"):
+                    tag["data-name"] = ""  # it names another page
                 tag.parent.unwrap()
-            if tag.name == "table":
-                _drop_line_numbers(tag)
+            if tag.name == "table" and _is_layout(tag):
+                for part in [tag, *tag.find_all(_TABLE_PARTS)]:
+                    if part.find_parent("table") in (tag, None):
+                        part.name = "div"
 
 
-def _drop_line_numbers(table: Tag) -> None:
-    """A table of one column of numbers and one of code is the code."""
-    columns = table.find_all("pre")
-    if len(columns) == 2 and columns[0].get_text().replace("\n", "").replace(" ", "").isdigit():
-        table.replace_with(columns[1])
+def _is_layout(table: Tag) -> bool:
+    """Whether a table arranges blocks: headings, code, entries, other tables; or is of one cell."""
+    if table.get("role") == "presentation":
+        return True
+    if table.find(["h1", "h2", "h3", "h4", "h5", "h6", "pre", "dl", "table"]) is not None:
+        return True
+    return len(table.find_all(["td", "th"], limit=2)) < 2
 
 
 class _Tag(Tag):
@@ -173,11 +320,12 @@ class _Tag(Tag):
 
 
 def _has_entries(dl: Tag) -> bool:
-    """Whether a definition list describes things that can be linked to (and is no list of footnotes)."""
+    """Whether a definition list describes things that can be linked to or typed (and is no list of footnotes)."""
     classes = dl.get_attribute_list("class")
     if "footnote" in classes or "citation" in classes:
         return False
-    return any(_own_anchor(dt) for dt in dl.find_all("dt", recursive=False))
+    terms = dl.find_all("dt", recursive=False)
+    return any(_own_anchor(dt) or dt.get("data-kind") or names.is_option(_one_line(dt)) for dt in terms)
 
 
 def _own_anchor(el: Tag) -> str | None:
@@ -195,14 +343,19 @@ def _anchor_of_heading(el: Tag) -> str | None:
     before: Any = el.previous_sibling
     while before is not None and not isinstance(before, Tag) and not str(before).strip():
         before = before.previous_sibling
-    if isinstance(before, Tag) and before.name in ("a", "span") and not before.get_text(strip=True) and _own_anchor(before):
-        return _own_anchor(before)
+    near = _own_anchor(before) if isinstance(before, Tag) and not before.get_text(strip=True) else None
+    if near and before.name == "a":
+        return near
+    return _anchor_of_section(el) or near
+
+
+def _anchor_of_section(el: Tag) -> str | None:
     child: Tag = el
     for parent in _parents(el):
         first = child.find_previous_sibling(lambda tag: bool(tag.get_text(strip=True)))
         if first is not None:
             return None
-        if parent.get("id"):
+        if parent.get("id") and parent.parent is not None and parent.parent.parent is not None:  # the root is no section
             return str(parent["id"]) if len(parent["id"]) <= _MAX_ANCHOR_CHARS else None
         child = parent
     return None
@@ -218,7 +371,7 @@ def _parents(el: Tag) -> Iterator[Tag]:
 def _language(pre: Tag) -> str:
     """The language that the block or its wrappers name, in its usual short form; empty when none does."""
     for tag in [pre, *(parent for parent in list(pre.parents)[:3] if parent.name == "div")]:
-        if isinstance(named := tag.get("data-lang"), str) and named:
+        if isinstance(named := tag.get("data-lang"), str) and _NAMED_LANGUAGE.fullmatch(named):
             return _SAME_LANGUAGE.get(named, named)
         for name in tag.get_attribute_list("class"):
             if match := _LANGUAGE.match(str(name)):
@@ -228,16 +381,24 @@ def _language(pre: Tag) -> str:
     return ""
 
 
-def _name(signature: str) -> str:
-    """What a signature is about: `awaitable asyncio.gather(*aws)` → `asyncio.gather`; without arguments, all of it."""
-    before, parenthesis, _ = signature.partition("(")
-    match = _NAMES.search(before) if parenthesis else None
-    return match.group().strip() if match else signature
-
-
 def _one_line(el: Tag) -> str:
-    return " ".join(el.get_text().split())
+    return " ".join(el.get_text().replace("\N{ZERO WIDTH SPACE}", "").split())
 
 
 def _tidy(text: str) -> str:
-    return text.strip("\n").rstrip()
+    """Markdown without white space that nobody sees: at the end of lines, twice in a line, more than one blank line."""
+    lines: list[str] = []
+    fence = ""
+    for line in text.split("\n"):
+        opened = _FENCE.match(line)
+        if fence:
+            fence = "" if opened and opened[1].startswith(fence) and not opened[2] else fence
+        elif opened:
+            fence = opened[1]
+        else:
+            line = line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{ZERO WIDTH SPACE}", "")
+            line = line.rstrip() if line.lstrip().startswith("|") else _SPACES.sub(" ", line.rstrip())
+            if not line and lines and not lines[-1]:
+                continue
+        lines.append(line)
+    return "\n".join(lines).strip()

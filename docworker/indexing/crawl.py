@@ -17,11 +17,12 @@ from contextlib import suppress
 
 from docworker.crawl import rules
 from docworker.crawl.discovery import MAX_LINKS, MAX_SITEMAP_BYTES, MAX_SITEMAP_URLS, pages_to_follow, read_sitemap
+from docworker.crawl.inventory import MAX_INVENTORY_BYTES, read_inventory
 from docworker.crawl.pacing import LONGEST_CRAWL_DELAY_S
 from docworker.crawl.robots import FORBIDDEN, Robots, read_robots
 from docworker.indexing.pipeline import Tools, leave_out, work_on
 from docworker.model import Asked, Claim, Docset, DocsetState, Failed, Fetched, Link, PageState, Reason, Redirected, Turn
-from docworker.store import docsets, frontier, pages
+from docworker.store import docsets, frontier, pages, symbols
 from docworker.store import robots as robots_store
 from docworker.store.frontier import Cut, FrontierLimits, Limit
 from docworker.urls import canonical, on_site, origin
@@ -89,6 +90,7 @@ class Crawl:
                     break
             else:
                 return False
+        await self._read_inventory()
         if not self._superseded:
             await self._finish()
         return True
@@ -380,6 +382,21 @@ class Crawl:
                 taken_out = True
         return taken_out
 
+    async def _read_inventory(self) -> None:
+        """Take from the site's own list the names that its pages do not tell; once."""
+        tools, id_ = self._tools, self._docset.id
+        url = await tools.catalog.read(docsets.inventory, id_)
+        if url is None or on_site(url, origin(self._docset.seed_url)) is None or not (await self._robots_of(url)).allows(url):
+            return
+        answer = (await tools.fetcher.fetch(url, keep=MAX_INVENTORY_BYTES)).outcome
+        if isinstance(answer, Fetched):
+            named = await asyncio.to_thread(read_inventory, answer.body, url)
+            added = await tools.catalog.write(symbols.add_missing, id_, named)
+            _log.info("docset %s: %s names in %s, %s of them new", id_, len(named), url, added)
+        else:
+            _log.info("docset %s: %s cannot be read", id_, url)
+        await tools.catalog.write(docsets.inventory_read, id_)
+
     async def _finish(self) -> None:
         tools, id_ = self._tools, self._docset.id
         now = tools.now()
@@ -391,7 +408,8 @@ class Crawl:
         if not indexed:
             message = (seed.message if seed else None) or "No page could be indexed."
         await tools.catalog.write(docsets.finish_crawl, id_, state, message, now)
-        _log.info("docset %s %s: %s pages indexed, %s chunks%s", id_, state, indexed, counted.chunks,
+        read_as = ", ".join(f"{name} {number}" for name, number in await tools.catalog.read(pages.read_as, id_))
+        _log.info("docset %s %s: %s pages indexed (%s), %s chunks%s", id_, state, indexed, read_as, counted.chunks,
                   f". {message}" if message else "")  # fmt: skip
 
     async def _limits_reached(self) -> str | None:

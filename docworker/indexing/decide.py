@@ -33,10 +33,12 @@ def decide(
         chunks = ()
     return PageIntent(
         title=page.document.title,
+        read_as=page.generator if page.fell_back is None else f"{page.generator} ({page.fell_back} found nothing)",
         content_hash=content_hash(page.document),
-        main_hash=main_hash(page.document),
-        passages=passages(page.document),
+        main_hash=main_hash(page.document, url),
+        passages=passages(page.document, url),
         canonical=original,
+        twins=rules.twins(url) if page.generator == "markdown" else (),
         left_out=left_out,
         chunks=chunks,
         add=tuple(piece for piece in chunks if piece.id not in old),

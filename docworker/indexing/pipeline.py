@@ -33,7 +33,6 @@ from docworker.model import (
     Failed,
     Fetched,
     Link,
-    PageIntent,
     PageState,
     Reason,
     Redirected,
@@ -128,7 +127,7 @@ async def _fetched(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, f
         await _learn_from_seed(tools, docset, page)
     extracted = time.monotonic()
     first_time = claimed.attempts == 1 and not old_ids  # what a crash left behind was swept when the daemon started
-    with_vector = await put_on_shelf(tools, claimed.page_id, docset.id, fetched.url, intent, new=first_time)
+    with_vector = await put_on_shelf(tools, claimed.page_id, docset.id, fetched.url, intent.title, intent.add, new=first_time)
     committed = await tools.catalog.write(
         pages.commit_indexed, claimed, asked, fetched, page.document, intent, with_vector, tools.now()
     )
@@ -138,12 +137,14 @@ async def _fetched(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, f
 
 
 async def _learn_from_seed(tools: Tools, docset: Docset, page: Extracted) -> None:
-    """The seed page names the docset and tells its language."""
+    """The seed page names the docset, and tells its language and where the site lists its names."""
     name = page.document.site or page.document.title
     if name:
         await tools.catalog.write(docsets.rename, docset.id, name, by_user=False, now=tools.now())
     if page.language:
         await tools.catalog.write(docsets.set_language, docset.id, page.language)
+    if page.inventory:
+        await tools.catalog.write(docsets.note_inventory, docset.id, page.inventory)
 
 
 async def _moved(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, target: str, how: str, follow: Sequence[str]) -> str:
@@ -174,7 +175,7 @@ async def _kept(tools: Tools, committed: Committed) -> str:
 
 
 async def put_on_shelf(
-    tools: Tools, page_id: str, docset_id: str, url: str, intent: PageIntent, *, new: bool = False
+    tools: Tools, page_id: str, docset_id: str, url: str, title: str, lacking: Sequence[Chunk], *, new: bool = False
 ) -> frozenset[str]:
     """Add the chunks that the shelf lacks of a page, and those vectors that are known already; returns ids of the latter.
 
@@ -183,9 +184,9 @@ async def put_on_shelf(
     model_id = tools.model_id()
     known: Mapping[str, bytes] = {}
     if model_id is not None:
-        known = await tools.catalog.read(chunks.vectors, model_id, [chunk.text_hash for chunk in intent.add])
-    await tools.shelf.add([_row(chunk, page_id, docset_id, url, intent.title) for chunk in intent.add], new=new)
-    vectors = [VectorRow(chunk.id, docset_id, known[chunk.text_hash]) for chunk in intent.add if chunk.text_hash in known]
+        known = await tools.catalog.read(chunks.vectors, model_id, [chunk.text_hash for chunk in lacking])
+    await tools.shelf.add([_row(chunk, page_id, docset_id, url, title) for chunk in lacking], new=new)
+    vectors = [VectorRow(chunk.id, docset_id, known[chunk.text_hash]) for chunk in lacking if chunk.text_hash in known]
     await tools.shelf.add_vectors(vectors)
     return frozenset(row.id for row in vectors)
 

@@ -5,7 +5,6 @@ import logging
 
 from docworker.chunking import chunk
 from docworker.indexing.pipeline import Tools, put_on_shelf
-from docworker.model import Document, PageIntent
 from docworker.store import chunks, pages
 
 _log = logging.getLogger(__name__)
@@ -34,16 +33,10 @@ async def rebuild(tools: Tools) -> None:
     while batch := await tools.catalog.read(pages.documents, seq, _PAGES_AT_ONCE):
         for seq, page_id, docset_id, url, document in batch:  # noqa: B007  (the last seq is where to go on)
             listed = set(await tools.catalog.read(pages.chunk_ids, page_id))
-            intent = await asyncio.to_thread(_intent, document, docset_id, url, listed - on_shelf)
-            with_vector = await put_on_shelf(tools, page_id, docset_id, url, intent)
+            again = await asyncio.to_thread(chunk, document, docset_id, url)
+            lacking = [piece for piece in again if piece.id in listed - on_shelf]
+            with_vector = await put_on_shelf(tools, page_id, docset_id, url, document.title, lacking)
             await tools.catalog.write(chunks.mark_embedded, sorted(with_vector))
             tools.listed.set()
-            restored += len(intent.add)
+            restored += len(lacking)
     _log.info("shelf rebuilt from the catalog: %s chunks restored", restored)
-
-
-def _intent(document: Document, docset_id: str, url: str, missing: set[str]) -> PageIntent:
-    """A page's chunks cut again, those that are missing to be added."""
-    again = chunk(document, docset_id, url)
-    add = tuple(piece for piece in again if piece.id in missing)
-    return PageIntent(document.title, "", "", (), None, None, again, add, (), (), 0)

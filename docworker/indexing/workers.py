@@ -92,7 +92,7 @@ def _read(
 ) -> tuple[Extracted, PageIntent]:
     from docworker.extract import extract
 
-    page = extract(fetched.url, fetched.body, fetched.charset)
+    page = extract(fetched.url, fetched.body, fetched.charset, fetched.content_type)
     intent = decide(docset, fetched, page, old_ids, is_seed=is_seed, obey_robots=obey_robots)
     return replace(page, links=()), intent  # the links have been decided about; there may be very many
 

@@ -115,6 +115,22 @@ def set_language(db: apsw.Connection, docset_id: str, language: str) -> None:
     db.execute("UPDATE docsets SET language = ? WHERE id = ? AND language IS NULL", (language, docset_id))
 
 
+def note_inventory(db: apsw.Connection, docset_id: str, url: str) -> None:
+    """Note where the site lists its names; the first place noted stays."""
+    db.execute("UPDATE docsets SET inventory = ? WHERE id = ? AND inventory IS NULL", (url, docset_id))
+
+
+def inventory(db: apsw.Connection, docset_id: str) -> str | None:
+    """Where the site lists its names, if that is known and has not been read."""
+    found: str | None = db.execute("SELECT inventory FROM docsets WHERE id = ?", (docset_id,)).get
+    return found or None
+
+
+def inventory_read(db: apsw.Connection, docset_id: str) -> None:
+    """Note that the list of names was read, or cannot be."""
+    db.execute("UPDATE docsets SET inventory = '' WHERE id = ?", (docset_id,))
+
+
 def move_up(db: apsw.Connection, docset_id: str) -> None:
     """The site of a docset answers by https: from here on it is an https site."""
     db.execute(

@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 
 import apsw
 
-from docworker.model import Asked, Claim, Document, Fetched, Link, PageIntent, PageState, Reason, Section
+from docworker.model import Asked, Claim, Document, Fetched, Link, PageIntent, PageState, Reason, Section, Symbol
+from docworker.store import symbols
 from docworker.store.frontier import add, pack_links
 from docworker.urls import spelling
 
@@ -58,6 +59,7 @@ class Trace:
     size: int
     links_dropped: int
     title: str | None
+    read_as: str | None
     chunks: int
     fetched_at: int | None
     indexed_at: int | None
@@ -102,22 +104,26 @@ def commit_indexed(
     noted as that, and its chunks are to be removed; so are those of indexed pages that turn out to be this one.
     """
     me = _rival(db, claimed.page_id)
+    canonical = intent.canonical or _twin(db, claimed, intent.twins)
     new_ids = tuple(chunk.id for chunk in intent.chunks)
     _note(db, claimed, asked, intent.follow, intent.links_dropped, now)
-    db.execute("UPDATE pages SET title = ?, canonical = ? WHERE id = ?", (intent.title, intent.canonical, claimed.page_id))
+    db.execute(
+        "UPDATE pages SET title = ?, read_as = ?, canonical = ? WHERE id = ?",
+        (intent.title, intent.read_as, canonical, claimed.page_id),
+    )
     gone: list[str] = [*intent.remove]
-    original = None if intent.canonical is None else _original(db, claimed, intent.canonical)
+    original = None if canonical is None else _original(db, claimed, canonical)
     rivals = [] if original is not None else _same_text(db, claimed, intent)
     winner = min([me, *rivals], key=lambda rival: rival.rank)
     kept_url = original or winner.url
-    gone += _absorb_copies(db, claimed, intent.main_hash, intent.canonical, kept_url)
+    gone += _absorb_copies(db, claimed, intent.main_hash, canonical, kept_url)
     if kept_url != claimed.url:
         gone += _drop(db, me.seq)
         if original is None:
             said = _give_way(db, me, winner)
         else:
             _become_alias(db, me.seq, original, _CANONICAL)
-            said = f"says that it is a copy of {original}"
+            said = f"is a copy of {original}"
         return Committed(said, (*new_ids, *gone))
     for rival in rivals:
         gone += _drop(db, rival.seq)
@@ -140,6 +146,7 @@ def commit_indexed(
         "INSERT OR IGNORE INTO passages (docset_id, hash, page_seq) VALUES (?, ?, ?)",
         ((claimed.docset_id, hash_, me.seq) for hash_ in intent.passages),
     )
+    symbols.keep(db, claimed.docset_id, me.seq, document.symbols)
     db.executemany("DELETE FROM chunks WHERE id = ?", ((id_,) for id_ in intent.remove))
     db.executemany(
         "INSERT INTO chunks (id, page_id, docset_id, ordinal, text_hash, embedded) VALUES (?, ?, ?, ?, ?, ?)"
@@ -255,6 +262,11 @@ def _same_text(db: apsw.Connection, claimed: Claim, intent: PageIntent) -> list[
     return [_rival(db, str(id_)) for (id_,) in rows]
 
 
+def _twin(db: apsw.Connection, claimed: Claim, candidates: Sequence[str]) -> str | None:
+    """The first of the candidates that is an indexed page, or leads to one."""
+    return next((url for url in candidates if _original(db, claimed, url) is not None), None)
+
+
 def _original(db: apsw.Connection, claimed: Claim, canonical: str) -> str | None:
     """The indexed page that a page says it is a copy of; None when there is none, or when each says so of the other."""
     url = canonical
@@ -354,6 +366,7 @@ def _drop(db: apsw.Connection, seq: int) -> list[str]:
     ]
     db.execute("DELETE FROM chunks WHERE page_id = (SELECT id FROM pages WHERE seq = ?)", (seq,))
     db.execute("DELETE FROM passages WHERE page_seq = ?", (seq,))
+    symbols.keep(db, "", seq, ())
     db.execute("UPDATE pages SET document = NULL, content_hash = NULL, indexed_at = NULL WHERE seq = ?", (seq,))
     return gone
 
@@ -416,14 +429,14 @@ def trace(db: apsw.Connection, docset_id: str, url: str) -> Trace | None:
     """All that is known of a URL itself, aliases not resolved."""
     row = db.execute(
         "SELECT url, state, reason, message, target, depth, turn, discovered_from, attempts, requests, http_status, size,"
-        " links_dropped, title, (SELECT count(*) FROM chunks WHERE page_id = pages.id), fetched_at, indexed_at"
+        " links_dropped, title, read_as, (SELECT count(*) FROM chunks WHERE page_id = pages.id), fetched_at, indexed_at"
         " FROM pages WHERE docset_id = ? AND url = ?",
         (docset_id, url),
     ).fetchone()
     if row is None:
         return None
     url, state, reason, message, target, depth, turn, found_on, attempts, requests, status, size, dropped, *rest = row
-    title, chunks, fetched_at, indexed_at = rest
+    title, read_as, chunks, fetched_at, indexed_at = rest
     alias = state == "alias"
     return Trace(
         url=url,
@@ -441,6 +454,7 @@ def trace(db: apsw.Connection, docset_id: str, url: str) -> Trace | None:
         size=size,
         links_dropped=dropped,
         title=title,
+        read_as=read_as,
         chunks=chunks,
         fetched_at=fetched_at,
         indexed_at=indexed_at,
@@ -519,6 +533,15 @@ def documents(db: apsw.Connection, after_seq: int, limit: int) -> list[tuple[int
     return [(seq, id_, docset_id, url, _unpack(document)) for seq, id_, docset_id, url, document in rows]
 
 
+def read_as(db: apsw.Connection, docset_id: str) -> list[tuple[str, int]]:
+    """Which profile read how many of the indexed pages, the most first."""
+    rows = db.execute(
+        "SELECT read_as, count(*) FROM pages WHERE docset_id = ? AND state = 'indexed' GROUP BY read_as ORDER BY 2 DESC, 1",
+        (docset_id,),
+    )
+    return [(str(name), int(number)) for name, number in rows]
+
+
 def chunk_ids(db: apsw.Connection, of_page: str) -> tuple[str, ...]:
     """The ids of a page's chunks in page order."""
     return tuple(row[0] for row in db.execute("SELECT id FROM chunks WHERE page_id = ? ORDER BY ordinal", (of_page,)))
@@ -530,7 +553,8 @@ def _pack(document: Document) -> bytes:
 
 def _unpack(packed: bytes) -> Document:
     fields = json.loads(zlib.decompress(packed))
-    return Document(fields["title"], fields["site"], tuple(_sections(fields["sections"])))
+    named = tuple(Symbol(**symbol) for symbol in fields["symbols"])
+    return Document(fields["title"], fields["site"], tuple(_sections(fields["sections"])), named)
 
 
 def _sections(rows: list[dict[str, str | int | bool | None]]) -> Iterator[Section]:

@@ -18,6 +18,7 @@ CREATE TABLE docsets (
     exclude       TEXT NOT NULL,                -- JSON array of patterns
     language      TEXT,                         -- of the seed page
     sitemaps_read INTEGER NOT NULL DEFAULT 0,
+    inventory     TEXT,                         -- where the site lists its names; '' when it was read
     state         TEXT NOT NULL,
     message       TEXT,                         -- why it failed, or which limit it reached
     created_at    INTEGER NOT NULL,
@@ -49,6 +50,7 @@ CREATE TABLE pages (
     http_status     INTEGER,                    -- of the last answer
     size            INTEGER NOT NULL DEFAULT 0, -- bytes received for it
     title           TEXT,
+    read_as         TEXT,                       -- the profile that read it
     content_hash    TEXT,
     main_hash       TEXT,                       -- the same for pages of the same text
     canonical       TEXT,                       -- the page of this docset that it says it is a copy of
@@ -76,6 +78,19 @@ CREATE TABLE passages (
     PRIMARY KEY (docset_id, hash, page_seq)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX passages_by_page ON passages (page_seq);
+
+-- The names that indexed pages explain. The key is the last part of the name in lower case: `create_task` of
+-- `asyncio.create_task`, `dry-run` of `--dry-run`.
+CREATE TABLE symbols (
+    docset_id TEXT NOT NULL,
+    key       TEXT NOT NULL,
+    page_seq  INTEGER NOT NULL REFERENCES pages (seq) ON DELETE CASCADE,
+    name      TEXT NOT NULL,
+    kind      TEXT NOT NULL,
+    anchor    TEXT
+) STRICT;
+CREATE INDEX symbols_by_key ON symbols (key, docset_id);
+CREATE INDEX symbols_by_page ON symbols (page_seq);
 
 -- What a docset's site said in its robots.txt ("" when it has none).
 CREATE TABLE robots (

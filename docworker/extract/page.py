@@ -1,0 +1,35 @@
+"""A page of any kind that is text → Extracted."""
+
+from dataclasses import replace
+
+from docworker.extract.charset import decode
+from docworker.extract.html import extract_html
+from docworker.extract.text import to_html
+from docworker.model import Extracted
+
+# What can be read, by media type; True: as XML.
+HTML_TYPES = {"text/html": False, "application/xhtml+xml": True}
+MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
+TEXT_TYPES = frozenset({"text/plain"})
+
+
+def extract(url: str, body: bytes, charset: str | None, content_type: str = "text/html") -> Extracted:
+    """Read a page. Pure and deterministic; broken markup is read as a browser would read it.
+
+    `url` is the page's own, against which links are resolved; `charset` and `content_type` (a media type in lower case,
+    without parameters) are what the site declared.
+    """
+    text = decode(body, charset)
+    if content_type in MARKDOWN_TYPES or (content_type in TEXT_TYPES and url.partition("?")[0].endswith((".md", ".markdown"))):
+        return _without_anchors(extract_html(url, to_html(text, markdown=True), generator="markdown"))
+    if content_type in TEXT_TYPES:
+        return _without_anchors(extract_html(url, to_html(text, markdown=False), generator="text"))
+    return extract_html(url, text, xml=HTML_TYPES.get(content_type, False))
+
+
+def _without_anchors(page: Extracted) -> Extracted:
+    """A page that is no HTML has no fragments to lead to."""
+    document = page.document
+    sections = tuple(replace(section, anchor=None) for section in document.sections)
+    symbols = tuple(replace(symbol, anchor=None) for symbol in document.symbols)
+    return replace(page, document=replace(document, sections=sections, symbols=symbols))
