@@ -23,7 +23,7 @@ _REFRESH = re.compile(
 # A page that moves on later than this is one that reloads itself, such as a status page.
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
-    "script, style, noscript, template, nav, footer, iframe, button:not([role=tab]), input, select, textarea, "
+    "script, style, noscript, template, nav, footer, iframe, noembed, noframes, button:not([role=tab]), input, select, textarea, "
     "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
     ".breadcrumbs, .breadcrumb, .navheader, .navfooter, .headerlink, .skip-link, .sr-only, .visually-hidden, .cookie-banner, "
     "[class*=cookie-consent], .katex-html, [class*=edit-this-page], [class*=edit-page], .edit-link, .version-switcher, "
@@ -192,6 +192,7 @@ def _read(
         body = LexborHTMLParser(found).body if found else None
         if body is not None and len(body.text()) >= _MAIN_SHARE * len(main.text()):
             main = body
+    shape.as_browsers_read(main)
     shape.distrust(main)
     shape.resolve_links(main, base, url)
     shape.drop_permalinks(main)

@@ -4,7 +4,7 @@ Built on markdownify. A heading, or an entry (a `dt` that has an anchor or a kin
 the end of a list of entries goes back to the section that the list stands in. While converting, the begin of a section is
 marked in the text by its number between two separators, and the text is cut there at the end.
 
-What profiles say: `data-as` is an element's name, `data-name` (one a line) and `data-kind` tell what a `dt` describes.
+`data-name` (one a line) and `data-kind` tell what a `dt` or a heading describes, as profiles know it.
 """
 
 import functools
@@ -12,11 +12,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from bs4 import BeautifulSoup, Tag
+from bs4 import Tag
 from bs4.element import NavigableString
 from markdownify import MarkdownConverter
 
 from docworker.extract import names
+from docworker.extract.soup import HEADINGS, parse
 from docworker.model import Section, Symbol
 
 _MARK = "\x02"  # stands in no page: it is removed before, and is no white space
@@ -25,37 +26,8 @@ _LANGUAGE = re.compile(r"^(?:highlight-source|highlight|language|lang|brush|sour
 _NAMED_LANGUAGE = re.compile(r"[\w+#.-]{1,30}")
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plaintext", "plain", "notranslate", "txt"})
 _SAME_LANGUAGE = {"python3": "python", "py": "python", "js": "javascript", "sh": "bash", "shell": "bash"}
-_HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6", "dt"})
-_BLOCKS = _HEADINGS | {"dd", "pre", "p", "div", "section", "article", "ul", "ol", "dl", "table"}
-_INLINE = frozenset({"b", "strong", "i", "em", "code", "kbd", "samp", "s", "del", "sub", "sup", "q", "a"})
-# What markdownify takes for inline, and would join with the words around it.
-_LIKE_DIV = frozenset(
-    {
-        "figure",
-        "figcaption",
-        "aside",
-        "header",
-        "main",
-        "details",
-        "fieldset",
-        "center",
-        "hgroup",
-        "address",
-        "form",
-        "body",
-        "dialog",
-        "dir",
-        "legend",
-        "listing",
-        "menu",
-        "search",
-        "xmp",
-    }
-)
-_SAME_TAG = {"tt": "code", "tfoot": "tbody"}
-_TABLE_PARTS = ("thead", "tbody", "tfoot", "tr", "td", "th", "caption")
-_FENCE = re.compile(r"^[> \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)*(`{3,})([^`\n]*)$")
-_LIKE_FENCE = re.compile(r"^([> \t]*)(```|~~~)", re.MULTILINE)
+_CODE = "\x03"  # before the fences of code blocks, by which they are told from prose that looks like one; in no page either
+_LIKE_FENCE = re.compile(r"((?:[> \t]|[-*+][ \t]|\d+[.)][ \t])*+)(?=`{3,}[^`]*$|~~~)")
 _SPACES = re.compile(r"(?<=\S)[ \t]{2,}")
 # A longer one is no heading but a tag that was never closed.
 _MAX_HEADING_CHARS = 300
@@ -70,10 +42,7 @@ def sections(html: str) -> tuple[tuple[Section, ...], tuple[Symbol, ...]]:
     Text before the first heading is a section of level 0 without a heading.
     """
     converter = _Converter()
-    # html.parser keeps what other parsers repair away; the markup was repaired by lexbor already
-    soup = BeautifulSoup(html.replace(_MARK, ""), "html.parser", element_classes={Tag: _Tag})
-    _straighten(soup)
-    markdown: str = converter.convert_soup(soup)
+    markdown: str = converter.convert_soup(parse(html.replace(_MARK, "").replace(_CODE, "")))
     pieces = _CUT.split(markdown)
     found, seen = [], set[str]()
     for number, text in zip(["0", *pieces[1::2]], [pieces[0], *pieces[2::2]], strict=True):
@@ -197,7 +166,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
         return bullet + text.replace("\n", "\n" + " " * len(bullet)) + "\n"
 
     def escape(self, text: str, parent_tags: set[str]) -> str:
-        return _LIKE_FENCE.sub(r"\1\\\2", text)
+        return text
 
     def convert_pre(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         code = el.get_text().removeprefix("\n").rstrip()
@@ -205,7 +174,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
             return ""
         longest = max((len(run) for run in re.findall(r"`{3,}", code)), default=2)
         fence = "`" * (longest + 1)
-        return f"\n\n{fence}{_language(el)}\n{code}\n{fence}\n\n"
+        return f"\n\n{_CODE}{fence}{_language(el)}\n{code}\n{_CODE}{fence}\n\n"
 
     def convert_td(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         return str(super().convert_td(el, _cell(text), parent_tags))
@@ -218,7 +187,7 @@ class _Converter(MarkdownConverter):  # type: ignore[misc]  # see pyproject: no 
 
     def convert_a(self, el: Tag, text: str, parent_tags: set[str]) -> str:
         href = el.get("href")
-        inside = {"_noformat", "dt", "a"} | _HEADINGS
+        inside = {"_noformat", "dt", "a"} | HEADINGS
         if not href or str(href).startswith("#") or not text.strip() or parent_tags & inside or _MARK in text:
             return text
         words = text.strip()
@@ -244,79 +213,6 @@ def _code(text: str) -> str:
     runs = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence, space = "`" * (runs + 1), " " * (text[:1] == "`" or text[-1:] == "`")
     return f"{fence}{space}{text}{space}{fence}"
-
-
-def _straighten(soup: BeautifulSoup) -> None:
-    """What would hide a section or join words: line breaks in headings, empty blocks, emphasis around blocks, layout by table."""
-    for mark in soup.find_all(list(_LIKE_DIV)):
-        mark.name = "div"
-    for definition in soup.find_all("dl"):
-        for group in definition.find_all("div", recursive=False):
-            group.unwrap()
-    in_headings = {id(block): block for head in soup.find_all(list(_HEADINGS)) for block in head.find_all(list(_BLOCKS))}
-    for block in in_headings.values():
-        block.insert_before(" ")
-        block.insert_after(" ")
-    every = [node for node in soup.descendants if isinstance(node, Tag)]
-    for tag in every:
-        if "data-as" in tag.attrs:
-            tag.name = str(tag["data-as"])
-        tag.name = _SAME_TAG.get(tag.name, tag.name)
-        if "colspan" in tag.attrs and len(str(tag["colspan"])) > 1:
-            tag["colspan"] = "9"  # each column more is written out
-        if tag.name in ("table", "thead", "tbody", "tr"):
-            for child in [child for child in tag.children if isinstance(child, NavigableString) and not child.strip()]:
-                child.extract()
-    for items in soup.find_all("ol"):
-        start = str(items.get("start") or "1")
-        for number, item in enumerate(
-            items.find_all("li", recursive=False), int(start) if start.isdecimal() and len(start) < 9 else 1
-        ):
-            item["data-number"] = str(number)
-    for tag in every:
-        if tag.name in ("colgroup", "col"):
-            tag.extract()
-        elif tag.name == "br":
-            if isinstance(tag.next_sibling, NavigableString):
-                tag.next_sibling.replace_with(tag.next_sibling.lstrip())
-            if any(parent.name in _HEADINGS for parent in tag.parents):
-                tag.replace_with(" ")
-        elif tag.name in _BLOCKS:
-            if not tag.contents and not (tag.get("id") or tag.name in ("dt", "dd")):
-                tag.replace_with("\n")  # it parts the words around it
-                continue
-            if tag.name in _HEADINGS:
-                for outer in [parent for parent in tag.parents if parent.name in _INLINE and parent is not tag.parent]:
-                    outer.unwrap()
-            while tag.parent is not None and tag.parent.name in _INLINE:
-                if tag.parent.name == "a" and not str(tag.parent.get("href", "#")).startswith("#"):
-                    tag["data-name"] = ""  # it names another page
-                tag.parent.unwrap()
-            if tag.name == "table" and _is_layout(tag):
-                for part in [tag, *tag.find_all(_TABLE_PARTS)]:
-                    if part.find_parent("table") in (tag, None):
-                        part.name = "div"
-
-
-def _is_layout(table: Tag) -> bool:
-    """Whether a table arranges blocks: headings, code, entries, other tables; or is of one cell."""
-    if table.get("role") == "presentation":
-        return True
-    if table.find(["h1", "h2", "h3", "h4", "h5", "h6", "pre", "dl", "table"]) is not None:
-        return True
-    return len(table.find_all(["td", "th"], limit=2)) < 2
-
-
-class _Tag(Tag):
-    """A tag whose `find_parent` by name is quick: markdownify calls it for every tag."""
-
-    def find_parent(self, name: Any = None, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(name, str) or args or kwargs:
-            return super().find_parent(name, *args, **kwargs)
-        parent = self.parent
-        while parent is not None and parent.name != name:
-            parent = parent.parent
-        return parent
 
 
 def _has_entries(dl: Tag) -> bool:
@@ -386,18 +282,19 @@ def _one_line(el: Tag) -> str:
 
 
 def _tidy(text: str) -> str:
-    """Markdown without white space that nobody sees: at the end of lines, twice in a line, more than one blank line."""
+    """Markdown without white space that nobody sees: at the end of lines, twice in a line, more than one blank line. Prose that
+    begins like a fence is escaped."""
     lines: list[str] = []
-    fence = ""
-    for line in text.split("\n"):
-        opened = _FENCE.match(line)
-        if fence:
-            fence = "" if opened and opened[1].startswith(fence) and not opened[2] else fence
-        elif opened:
-            fence = opened[1]
-        else:
-            line = line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{ZERO WIDTH SPACE}", "")
-            line = line.rstrip() if line.lstrip().startswith("|") else _SPACES.sub(" ", line.rstrip())
+    in_code = False
+    for line in text.strip().split("\n"):
+        if _CODE in line:
+            in_code ^= line.count(_CODE) % 2 == 1
+            line = line.replace(_CODE, "")
+        elif not in_code:
+            line = line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{ZERO WIDTH SPACE}", "").rstrip()
+            line = line if line.lstrip().startswith("|") else _SPACES.sub(" ", line)
+            if match := _LIKE_FENCE.match(line):
+                line = f"{match[1]}\\{line[match.end() :]}"
             if not line and lines and not lines[-1]:
                 continue
         lines.append(line)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from html import escape
 from urllib.parse import quote, urljoin
 
-from selectolax.lexbor import LexborNode
+from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 _SELF_CLOSED = re.compile(r"<(a|span|div|p|i|b|em|strong|td|th|li|dt|dd|section|h[1-6])(\s[^<>]*?)?/>", re.IGNORECASE)
 _SELF_CLOSED_LINK = re.compile(r"<(a)(\s[^<>]*?)?/>", re.IGNORECASE)
@@ -189,6 +189,15 @@ def _letters(node: LexborNode) -> int:
     return sum(character.isalnum() for character in node.text())
 
 
+def as_browsers_read(main: LexborNode) -> None:
+    """Leave nothing in the tree that html.parser, which reads it next, would read in another way than lexbor did: comments,
+    and elements whose content is characters."""
+    for node in main.css("xmp, plaintext"):
+        node.replace_with(LexborHTMLParser(f"<pre>{escape(node.text(), quote=False)}</pre>").css("pre")[0])
+    for node in [node for node in main.traverse() if node.is_comment_node]:
+        node.decompose()
+
+
 def distrust(main: LexborNode) -> None:
     """Remove what a page may say in our own words."""
     for node in main.css("[data-as], [data-name], [data-kind], [data-number]"):
@@ -297,7 +306,7 @@ def _title_of(note: LexborNode) -> LexborNode | None:
     title = note.css_first(_NOTE_TITLES)
     node = None if title is None else title.parent
     while node is not None and node.mem_id != note.mem_id:
-        if node.css_matches(_NOTES):
+        if node.css_matches(f"li, dd, {_NOTES}"):
             return None
         node = node.parent
     return title
