@@ -33,6 +33,7 @@ from urllib.parse import unquote
 from docworker.chunking import chunk, passages
 from docworker.crawl import rules as left_out
 from docworker.extract import extract
+from docworker.extract.generators import PROFILES
 from docworker.model import Chunk, Docset, DocsetState, Document, Reason, Turn
 from tests import crawl_audit
 from tests.fences import are_balanced
@@ -51,11 +52,13 @@ _HELD_SHARE, _HELD_PAGES, _MANY_PAGES = 0.8, 3, 3
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where documentation lies, what is asked of it, and from where it is walked (None: a selection of all its files)."""
+    """Where documentation lies, and what is asked of it. Not `walked`, a selection of all its files is read; not `profiled`, it is
+    read the generic way, as a site of an unknown generator would be."""
 
     folder: str
     seed: str
     walked: bool = True
+    profiled: bool = True
     least_kept: float = 0.99
     most_foreign: float = 0.005
     least_codes: float = 0.995
@@ -65,8 +68,8 @@ class Corpus:
 _CORPORA = {
     docset: Corpus(corpus.folder, seed) for corpus in crawl_audit._CORPORA.values() for docset, seed in corpus.seeds.items()
 } | {
-    "pandas": Corpus("python-pandas-doc/html", "/index.html", walked=False, least_kept=0.97, most_foreign=0.02),
-    "linux": Corpus("linux-doc-6.1/html", "/index.html", walked=False, least_kept=0.97, most_foreign=0.02),
+    "pandas": Corpus("python-pandas-doc/html", "/index.html", False, False, least_kept=0.97, most_foreign=0.02),
+    "linux": Corpus("linux-doc-6.1/html", "/index.html", False, False, least_kept=0.97, most_foreign=0.02),
 }
 
 _MARKS = re.compile(
@@ -142,7 +145,8 @@ def _compare(task: _Task) -> Judged:
         return judged
     content_type, _, charset = task.content_type.partition("; charset=")
     begin = time.perf_counter()
-    page = extract(url, task.body, charset or None, content_type)
+    profiles = PROFILES if _CORPORA[task.corpus].profiled else ()
+    page = extract(url, task.body, charset or None, content_type, profiles)
     chunks = chunk(page.document, docset.id, url)
     judged.seconds = time.perf_counter() - begin
     judged.generator, judged.fell_back = page.generator, page.fell_back is not None

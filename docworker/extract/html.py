@@ -7,6 +7,7 @@ A profile that finds no content on a page leaves it to the generic one, and that
 """
 
 import re
+from collections.abc import Sequence
 from urllib.parse import unquote, urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
@@ -26,8 +27,9 @@ _NOT_CONTENT = (
     "script, style, noscript, template, nav, footer, iframe, noembed, noframes, button:not([role=tab]), input, select, textarea, "
     "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
     ".breadcrumbs, .breadcrumb, .navheader, .navfooter, .headerlink, .skip-link, .sr-only, .visually-hidden, .cookie-banner, "
-    "[class*=cookie-consent], .katex-html, [class*=edit-this-page], [class*=edit-page], .edit-link, .version-switcher, "
-    ".version-picker, .version-warning, .version-banner, .announcement-bar, .feedback, .last-updated, .reading-time, "
+    "[class*=cookie-consent], .katex-html, [class*=edit-this-page], [class*=edit-page], .edit-link, "
+    "[class*=prev-next], a[rel=prev], a[rel=next], .version-switcher, .version-picker, .version-warning, .version-banner, "
+    ".announcement-bar, .feedback, .last-updated, .reading-time, "
     ".share-buttons, .on-this-page, .line-numbers-wrapper, .gutter, div[class*=lang-] > span.lang, "
     "div[class*=language-] > span.lang, .noprint"
 )
@@ -45,11 +47,13 @@ _NAVIGATION_SHARE = 0.3
 _SITE_SEPARATOR = re.compile(r"\s+[—–|·:-]\s+|\s*[—–|·]\s+")
 
 
-def extract_html(url: str, html: str, *, xml: bool = False, generator: str | None = None) -> Extracted:
+def extract_html(
+    url: str, html: str, *, profiles: Sequence[Profile] = PROFILES, xml: bool = False, generator: str | None = None
+) -> Extracted:
     """Read a page. Pure and deterministic; broken markup is read as a browser would read it.
 
     `url` is the page's own, against which links are resolved; `xml` says that it came as XHTML, `generator` names what it was
-    made from when that was no page of HTML.
+    made from when that was no page of HTML. A page that none of the `profiles` knows is read the generic way.
     """
     tree = LexborHTMLParser(shape.repair(html, xml=xml))
     base_tag = tree.css_first("base[href]")
@@ -61,7 +65,7 @@ def extract_html(url: str, html: str, *, xml: bool = False, generator: str | Non
     directives = tuple(node.attributes.get("content") or "" for node in tree.css(_ROBOTS))
     search_form = tree.css_first(_SEARCH_FORM) is not None
     head_title = _text(tree.css_first("head > title"))
-    profile = next((profile for profile in PROFILES if tree.css_first(profile.marks) is not None), GENERIC)
+    profile = next((profile for profile in profiles if tree.css_first(profile.marks) is not None), GENERIC)
     for box in tree.css("li input[type=checkbox]"):
         box.replace_with("[x] " if "checked" in box.attributes else "[ ] ")
     for node in tree.css(", ".join(filter(None, (profile.drop, _NOT_CONTENT)))):

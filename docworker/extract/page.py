@@ -1,9 +1,12 @@
 """A page of any kind that is text → Extracted."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from docworker.extract.charset import decode
+from docworker.extract.generators import PROFILES
 from docworker.extract.html import extract_html
+from docworker.extract.profile import Profile
 from docworker.extract.text import to_html
 from docworker.model import Extracted
 
@@ -13,7 +16,9 @@ MARKDOWN_TYPES = frozenset({"text/markdown", "text/x-markdown"})
 TEXT_TYPES = frozenset({"text/plain"})
 
 
-def extract(url: str, body: bytes, charset: str | None, content_type: str = "text/html") -> Extracted:
+def extract(
+    url: str, body: bytes, charset: str | None, content_type: str = "text/html", profiles: Sequence[Profile] = PROFILES
+) -> Extracted:
     """Read a page. Pure and deterministic; broken markup is read as a browser would read it.
 
     `url` is the page's own, against which links are resolved; `charset` and `content_type` (a media type in lower case,
@@ -24,7 +29,7 @@ def extract(url: str, body: bytes, charset: str | None, content_type: str = "tex
         return _without_anchors(extract_html(url, to_html(text, markdown=True), generator="markdown"))
     if content_type in TEXT_TYPES:
         return _without_anchors(extract_html(url, to_html(text, markdown=False), generator="text"))
-    return extract_html(url, text, xml=HTML_TYPES.get(content_type, False))
+    return extract_html(url, text, profiles=profiles, xml=HTML_TYPES.get(content_type, False))
 
 
 def _without_anchors(page: Extracted) -> Extracted:
