@@ -615,3 +615,39 @@ def test_no_bytes_raise(body: bytes, charset: str | None) -> None:
 def test_code_blocks_inside_one_another_are_one() -> None:
     html = "<pre><code><div class=highlight><pre class=language-c>int x;\nint y &lt; 2;</pre></div></code></pre>"
     assert text(html) == "```\nint x;\nint y < 2;\n```"
+
+
+# -- profiles
+
+
+SPHINX_HEAD = "<head><title>T — Site</title><script id=documentation_options></script></head>"
+
+
+def test_a_page_is_read_by_the_profile_of_its_generator() -> None:
+    read = page(f"<html>{SPHINX_HEAD}<body><div role=main><h1>T</h1><p>Text.</p></div></body></html>")
+    assert (read.generator, read.fell_back) == ("sphinx", None)
+    assert page("<h1>T</h1><p>Text.").generator == "generic"
+
+
+def test_a_page_on_which_its_profile_finds_nothing_is_read_the_generic_way_and_that_is_told() -> None:
+    read = page(f"<html>{SPHINX_HEAD}<body><div role=main> </div><article><h1>T</h1><p>Text.</p></article></body></html>")
+    assert (read.generator, read.fell_back) == ("generic", "sphinx")
+    assert [section.text for section in read.document.sections] == ["Text."]
+
+
+def test_a_page_may_be_read_without_profiles() -> None:
+    html = f"<html>{SPHINX_HEAD}<body><div role=main><h1>T</h1><p>Text.</p></div></body></html>".encode()
+    assert extract(URL, html, None, profiles=()).generator == "generic"
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "application/xhtml+xml"])
+def test_elements_that_close_themselves_hold_nothing(content_type: str) -> None:
+    html = '<html><body><h1>T</h1><p>One <a id="x"/>two.</p><div class="gap"/><h2 id="h">Part</h2><p>Three.</p></body></html>'
+    read = extract(URL, html.encode(), "utf-8", content_type)
+    assert [(s.heading, s.anchor, s.text) for s in read.document.sections] == [("T", None, "One two."), ("Part", "h", "Three.")]
+
+
+def test_where_a_site_lists_its_names_is_told() -> None:
+    assert page(f"<html>{SPHINX_HEAD}<body>x</body></html>").inventory is None
+    for marked in ('<html data-content_root="../">', "<html><script id=documentation_options data-url_root='../'></script>"):
+        assert page(f"{marked}<body><h1>T</h1>").inventory == "https://x.org/objects.inv"

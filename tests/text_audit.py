@@ -52,8 +52,8 @@ _HELD_SHARE, _HELD_PAGES, _MANY_PAGES = 0.8, 3, 3
 
 @dataclass(frozen=True)
 class Corpus:
-    """Where documentation lies, and what is asked of it. Not `walked`, a selection of all its files is read; not `profiled`, it is
-    read the generic way, as a site of an unknown generator would be."""
+    """Where documentation lies, and what is asked of it. Not `walked`, a selection of all its files is read; not `profiled`, it
+    is read the generic way, as a site of an unknown generator would be."""
 
     folder: str
     seed: str
