@@ -469,7 +469,7 @@ def test_not_waiting_for_the_seed_answers_before_the_site_does(shared: Daemon, s
         (Answer(200, "<h1></h1>"), "no text"),
         pytest.param(Answer(200, ""), "no text"),
         pytest.param(Answer(200, "<title>Title</title><body>  </body>"), "no text"),
-        (Answer(200, "plain", "text/plain"), "text/plain"),
+        (Answer(200, "plain", "text/x-python"), "text/x-python"),
         (Answer(200, b"%PDF-1.4", "application/pdf"), "application/pdf"),
         (Answer(302, "", headers={"Location": "https://elsewhere.example/docs"}), "elsewhere.example"),
         (Answer(302, "", headers={"Location": "/docs"}), "redirects to itself"),

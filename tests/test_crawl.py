@@ -1254,12 +1254,12 @@ def test_a_site_of_markdown_is_crawled_by_its_links(crawler: Crawler, site: Site
         ),
         "/docs/grow.md": text("---\ntitle: Growing\n---\nThe axolotl grows.\n\n## Legs\n\nAgain.", "text/markdown"),
         "/docs/sub/sleep.md": text("Sleeping\n========\n\nThe axolotl sleeps. See [notes](../notes.txt).", "text/plain"),
-        "/docs/notes.txt": text("The axolotl\n   has notes.", "text/plain"),
+        "/docs/notes.txt": text("Notes\n\nThe axolotl has notes.", "text/plain"),
     }
     found = crawler.index(site, "/docs/README.md")
     assert found.outcomes == dict.fromkeys(site.pages, "indexed")
-    assert [found.pages[path]["title"] for path in site.pages] == ["The axolotl", "Growing", "Sleeping", "notes.txt"]
-    assert crawler.found(found.id, "axolotl") == {"The axolotl", "Growing", "Sleeping", "notes.txt"}
+    assert [found.pages[path]["title"] for path in site.pages] == ["The axolotl", "Growing", "Sleeping", "Notes"]
+    assert crawler.found(found.id, "axolotl") == {"The axolotl", "Growing", "Sleeping", "Notes"}
 
 
 def test_source_code_that_is_sent_as_plain_text_is_no_page(crawler: Crawler, site: Site) -> None:
