@@ -68,14 +68,14 @@ def extract_html(
     profile = next((profile for profile in profiles if tree.css_first(profile.marks) is not None), GENERIC)
     for box in tree.css("li input[type=checkbox]"):
         box.replace_with("[x] " if "checked" in box.attributes else "[ ] ")
-    for node in tree.css(", ".join(filter(None, (profile.drop, _NOT_CONTENT)))):
-        node.decompose()
+    if tree.root is not None:
+        shape.drop(tree.root, ", ".join(filter(None, (profile.drop, _NOT_CONTENT))))
     main, used = _main(tree, profile), profile
     if main is None:
         main, used = _main(tree, GENERIC), GENERIC
     linked_share, main_links, prose_chars = (0.0, 0, 0) if main is None else _linked(main)
-    for node in tree.css(_CONTENTS):
-        node.decompose()
+    if main is not None:
+        shape.drop(main, _CONTENTS)
     found, symbols = ((), ()) if main is None else _read(main, used, linked_share, tree, base, url)
     title = (_title(found, head_title) or (_file_name(url) if found else ""))[:_MAX_TITLE_CHARS]
     return Extracted(

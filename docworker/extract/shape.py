@@ -110,6 +110,17 @@ _PERMALINK_WORDS = re.compile(r"(permalink|permanent link|link to|direct link|co
 _SPACE = re.compile(r"\s+")
 
 
+def inner_first(root: LexborNode, selector: str) -> list[LexborNode]:
+    """What a selector finds, each once, what stands inside of another one before it: changing an element frees what it held."""
+    return list({node.mem_id: node for node in root.css(selector)}.values())[::-1]
+
+
+def drop(root: LexborNode, selector: str) -> None:
+    """Remove all that a selector finds."""
+    for node in inner_first(root, selector):
+        node.decompose()
+
+
 def repair(html: str, *, xml: bool) -> str:
     """Give elements that close themselves an end: parsers of HTML take them for opened, and nest what follows in them.
 
@@ -156,7 +167,7 @@ def drop_permalinks(main: LexborNode) -> None:
     no word, or a class of theirs beside other words. A link around the words of a heading is not one. Links by which pages are
     moved about, edited and shared go too."""
     in_heading = {link.mem_id for link in main.css(f"{_HEADING} a[href^='#']")}
-    for link in main.css("a[href]"):
+    for link in inner_first(main, "a[href]"):
         words = line(link)
         if words.lower() in _CONTROLS or (
             link.attributes.get("href") == "#" and "toggle" in (link.attributes.get("class") or "")
@@ -192,7 +203,7 @@ def _letters(node: LexborNode) -> int:
 def as_browsers_read(main: LexborNode) -> None:
     """Leave nothing in the tree that html.parser, which reads it next, would read in another way than lexbor did: comments,
     and elements whose content is characters."""
-    for node in main.css("xmp, plaintext"):
+    for node in inner_first(main, "xmp, plaintext"):
         node.replace_with(LexborHTMLParser(f"<pre>{escape(node.text(), quote=False)}</pre>").css("pre")[0])
     for node in [node for node in main.traverse() if node.is_comment_node]:
         node.decompose()
@@ -229,7 +240,7 @@ def resolve_links(main: LexborNode, base: str, url: str) -> None:
 
 def drop_contents(main: LexborNode) -> None:
     """Remove lists of the page's own sections, with the title that they stand under."""
-    for node in main.css("h1, h2, h3, h4, h5, h6, p, div, b, strong"):
+    for node in inner_first(main, "h1, h2, h3, h4, h5, h6, p, div, b, strong"):
         if (
             node.first_child is None
             or len(words := line(node)) > _MAX_CONTENTS_TITLE
@@ -248,14 +259,14 @@ def drop_contents(main: LexborNode) -> None:
 
 def unwrap_spans(main: LexborNode) -> None:
     """Take away elements that say nothing: they are most of a page of signatures, and each costs time later on."""
-    for span in main.css(_SAYS_NOTHING):
+    for span in inner_first(main, _SAYS_NOTHING):
         span.unwrap()
 
 
 def label_tabs(main: LexborNode) -> None:
     """Write each tab's label before its content, and take the row of labels away."""
     for sets, labels, panels, older_panels in _TAB_SETS:
-        for tabs in main.css(sets):
+        for tabs in inner_first(main, sets):
             names = _own(tabs, sets, labels)
             sides = _own(tabs, sets, panels) or (_own(tabs, sets, older_panels) if older_panels else [])
             if not names or len(names) != len(sides):
@@ -267,7 +278,7 @@ def label_tabs(main: LexborNode) -> None:
             for label in names:
                 label.decompose()
     by_id = {node.id: line(node) for node in main.css("[role=tab][id]")}
-    for row in main.css("[role=tablist]"):
+    for row in inner_first(main, "[role=tablist]"):
         inner = [line(tab) for tab in row.css("[role=tab]")]
         sides = [] if row.parent is None else _own(row.parent, ":has(> [role=tablist])", "[role=tabpanel]")
         for number, side in enumerate(sides):
@@ -275,8 +286,7 @@ def label_tabs(main: LexborNode) -> None:
             text = text or (inner[number] if len(inner) == len(sides) else "")
             if text:
                 _put_first(side, f"<p><strong>{escape(text)}</strong></p>")
-    for row in main.css("[role=tablist]"):
-        row.decompose()
+    drop(main, "[role=tablist]")
 
 
 def _own(tabs: LexborNode, sets: str, selector: str) -> list[LexborNode]:
@@ -287,8 +297,9 @@ def _own(tabs: LexborNode, sets: str, selector: str) -> list[LexborNode]:
 
 def label_notes(main: LexborNode) -> None:
     """Begin each admonition with its label in bold: the title that it shows, else the kind that its class names."""
-    collapsed = [node for node in main.css("details[class]") if any(part in _KINDS for part in _class_words(node))]
-    for note in {node.mem_id: node for node in [*main.css(_NOTES), *collapsed]}.values():  # one may match in several ways
+    for note in inner_first(main, f"{_NOTES}, details[class]"):
+        if note.tag == "details" and not note.css_matches(_NOTES) and not any(part in _KINDS for part in _class_words(note)):
+            continue
         title = _title_of(note)
         label = line(title) if title is not None else ""
         if not label and title is not None and (image := title.css_first("img[alt]")) is not None:
@@ -302,14 +313,14 @@ def label_notes(main: LexborNode) -> None:
 
 
 def _title_of(note: LexborNode) -> LexborNode | None:
-    """The title that a note shows, and no note inside it."""
+    """The title that a note begins with, and no note inside it."""
     title = note.css_first(_NOTE_TITLES)
     node = None if title is None else title.parent
     while node is not None and node.mem_id != note.mem_id:
         if node.css_matches(f"li, dd, {_NOTES}"):
             return None
         node = node.parent
-    return title
+    return title if title is None or line(note).startswith(line(title)) else None
 
 
 def _class_words(node: LexborNode) -> Iterable[str]:
@@ -320,13 +331,12 @@ def _class_words(node: LexborNode) -> Iterable[str]:
 
 def label_footnotes(main: LexborNode) -> None:
     """Write a footnote's number in brackets where it is named and before its text, which stays where it stands."""
-    for mark in main.css(_FOOTNOTE_MARKS):
+    for mark in inner_first(main, _FOOTNOTE_MARKS):
         number = line(mark).strip("[]() ")
         mark.inner_html = f"[{escape(number)}]"
     number_in_list: dict[int, int] = {}
     for note in {node.mem_id: node for node in main.css(_FOOTNOTE_LISTS)}.values():
-        for back in note.css(_FOOTNOTE_BACK):
-            back.decompose()
+        drop(note, _FOOTNOTE_BACK)
         of = note.parent.mem_id if note.parent is not None else 0
         number_in_list[of] = number_in_list.get(of, 0) + 1
         first = note.css_first("p") or note
@@ -375,12 +385,10 @@ def flatten_code(main: LexborNode) -> None:
             numbers = [blocks.pop(0)]
         if numbers and len(blocks) == 1:
             table.replace_with(blocks[0])
-    for node in main.css(_NUMBER_COLUMN):
-        node.decompose()
-    inside = {inner.mem_id for inner in main.css("pre pre")}
+    drop(main, _NUMBER_COLUMN)
+    inside = {inner.mem_id for inner in main.css(":is(pre, [data-as=pre]) :is(pre, [data-as=pre])")}
     for block in [block for block in main.css("pre, [data-as=pre]") if block.mem_id not in inside]:
-        for node in block.css(_LINE_NUMBERS):
-            node.decompose()
+        drop(block, _LINE_NUMBERS)
         for br in block.css("br"):
             br.replace_with("\n")
         for row in block.css("div"):  # a line of code each
