@@ -651,3 +651,13 @@ def test_where_a_site_lists_its_names_is_told() -> None:
     assert page(f"<html>{SPHINX_HEAD}<body>x</body></html>").inventory is None
     for marked in ('<html data-content_root="../">', "<html><script id=documentation_options data-url_root='../'></script>"):
         assert page(f"{marked}<body><h1>T</h1>").inventory == "https://x.org/objects.inv"
+
+
+def test_a_notes_title_may_stand_in_one_box_with_its_text() -> None:
+    html = "<div class='callout note'><div><p class=callout-title>Mind this</p><ul><li>one</li></ul></div></div>"
+    assert text(html) == "**Mind this:**\n\n- one"
+
+
+def test_details_around_a_note_are_no_note() -> None:
+    html = "<details class=more><summary>More</summary><p>Text.</p><div class=note><p>Inner.</p></div></details>"
+    assert text(html) == "**More**\n\nText.\n\n**Note:** Inner."

@@ -11,7 +11,7 @@ flatten_code      code blocks are their characters and their language
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from html import escape
 from urllib.parse import quote, urljoin
 
@@ -21,7 +21,7 @@ _SELF_CLOSED = re.compile(r"<(a|span|div|p|i|b|em|strong|td|th|li|dt|dd|section|
 _SELF_CLOSED_LINK = re.compile(r"<(a)(\s[^<>]*?)?/>", re.IGNORECASE)
 # Deeper than this, elements are wrappers of wrappers, or were never closed; markdownify walks by recursion.
 _MAX_DEPTH = 100
-_HEADING = ":is(h1, h2, h3, h4, h5, h6, dt, summary, caption, figcaption, legend, [data-as=dt], [data-as^=h])"
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "dt", "summary", "caption", "figcaption", "legend")
 _PERMALINK = frozenset(
     [
         "headerlink",
@@ -115,6 +115,34 @@ def inner_first(root: LexborNode, selector: str) -> list[LexborNode]:
     return list({node.mem_id: node for node in root.css(selector)}.values())[::-1]
 
 
+def around(node: LexborNode, *tags: str) -> LexborNode | None:
+    """The nearest element around a node that has one of these names."""
+    outer = node.parent
+    while outer is not None and outer.tag not in tags:
+        outer = outer.parent
+    return outer
+
+
+def after(node: LexborNode, *tags: str) -> LexborNode | None:
+    """The next sibling that is an element, of these names if any are given."""
+    found = node.next
+    while found is not None and not _is_one(found, tags):
+        found = found.next
+    return found
+
+
+def before(node: LexborNode, *tags: str) -> LexborNode | None:
+    """The sibling before a node that is an element, of these names if any are given."""
+    found = node.prev
+    while found is not None and not _is_one(found, tags):
+        found = found.prev
+    return found
+
+
+def _is_one(node: LexborNode, tags: tuple[str, ...]) -> bool:
+    return node.is_element_node and (not tags or node.tag in tags)
+
+
 def drop(root: LexborNode, selector: str) -> None:
     """Remove all that a selector finds."""
     for node in inner_first(root, selector):
@@ -166,7 +194,7 @@ def drop_permalinks(main: LexborNode) -> None:
     """Remove links of headings and terms to themselves, known by what they are: they lead to the page's own fragment and have
     no word, or a class of theirs beside other words. A link around the words of a heading is not one. Links by which pages are
     moved about, edited and shared go too."""
-    in_heading = {link.mem_id for link in main.css(f"{_HEADING} a[href^='#']")}
+    in_heading = {link.mem_id for link in main.css(f":is({', '.join(_HEADINGS)}) a[href^='#']")}
     for link in inner_first(main, "a[href]"):
         words = line(link)
         if words.lower() in _CONTROLS or (
@@ -176,7 +204,7 @@ def drop_permalinks(main: LexborNode) -> None:
             continue
         if not (link.attributes.get("href") or "").startswith("#"):
             continue
-        heading = _heading_of(link) if link.mem_id in in_heading else None
+        heading = around(link, *_HEADINGS) if link.mem_id in in_heading else None
         marked = bool(_PERMALINK.intersection((link.attributes.get("class") or "").split()))
         spoken = any(character.isalnum() for character in words) or link.css_first("img[alt]") is not None
         wordless = not spoken and (heading is not None or marked or _GLYPHS.issuperset(words.replace(" ", "")))
@@ -187,13 +215,6 @@ def drop_permalinks(main: LexborNode) -> None:
                 link.attrs["data-as"], link.inner_html = "span", ""  # it marks a place
             else:
                 link.decompose()
-
-
-def _heading_of(link: LexborNode) -> LexborNode | None:
-    heading = link.parent
-    while heading is not None and not heading.css_matches(_HEADING):
-        heading = heading.parent
-    return heading
 
 
 def _letters(node: LexborNode) -> int:
@@ -247,9 +268,7 @@ def drop_contents(main: LexborNode) -> None:
             or words.lower().strip(": ") not in _CONTENTS
         ):
             continue
-        following = node.next
-        while following is not None and not following.is_element_node:
-            following = following.next
+        following = after(node)
         if following is not None and following.tag in ("ul", "ol"):
             links = following.css("a[href]")
             if links and all((link.attributes.get("href") or "").startswith("#") for link in links):
@@ -297,10 +316,11 @@ def _own(tabs: LexborNode, sets: str, selector: str) -> list[LexborNode]:
 
 def label_notes(main: LexborNode) -> None:
     """Begin each admonition with its label in bold: the title that it shows, else the kind that its class names."""
+    known = {note.mem_id for note in main.css(_NOTES)}
     for note in inner_first(main, f"{_NOTES}, details[class]"):
-        if note.tag == "details" and not note.css_matches(_NOTES) and not any(part in _KINDS for part in _class_words(note)):
-            continue
-        title = _title_of(note)
+        if note.mem_id not in known and not any(part in _KINDS for part in _class_words(note)):
+            continue  # <details> of another kind
+        title = _title_of(note, known)
         label = line(title) if title is not None else ""
         if not label and title is not None and (image := title.css_first("img[alt]")) is not None:
             label = (image.attributes.get("alt") or "").strip()
@@ -312,12 +332,12 @@ def label_notes(main: LexborNode) -> None:
             label_block(note, label)
 
 
-def _title_of(note: LexborNode) -> LexborNode | None:
-    """The title that a note begins with, and no note inside it."""
+def _title_of(note: LexborNode, notes: Container[int]) -> LexborNode | None:
+    """The title that a note begins with, and no item or note inside it; `notes` are their `mem_id`s."""
     title = note.css_first(_NOTE_TITLES)
     node = None if title is None else title.parent
     while node is not None and node.mem_id != note.mem_id:
-        if node.css_matches(f"li, dd, {_NOTES}"):
+        if node.tag in ("li", "dd") or node.mem_id in notes:
             return None
         node = node.parent
     return title if title is None or line(note).startswith(line(title)) else None
@@ -406,11 +426,8 @@ def _tables_of_code(main: LexborNode) -> list[LexborNode]:
     """The innermost table around each block of code."""
     found: dict[int, LexborNode] = {}
     for pre in main.css("table pre"):
-        node = pre.parent
-        while node is not None and node.tag != "table":
-            node = node.parent
-        if node is not None:
-            found[node.mem_id] = node
+        if (table := around(pre, "table")) is not None:
+            found[table.mem_id] = table
     return list(found.values())
 
 

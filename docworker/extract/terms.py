@@ -5,7 +5,7 @@ import re
 from selectolax.lexbor import LexborNode
 
 from docworker.extract import names
-from docworker.extract.shape import line
+from docworker.extract.shape import before, line
 
 _NEGATABLE = re.compile(r"--\[(no-?)\]([\w-]+)")
 _NEXT = re.compile(r",\s*|\s+\|\s+|\s+or\s+(?=-)|\s+(?=--?[A-Za-z0-9])")
@@ -36,10 +36,8 @@ def groups(terms: list[LexborNode]) -> list[list[LexborNode]]:
     """The terms of definition lists, those together that share one description."""
     found: list[list[LexborNode]] = []
     for term in terms:
-        before = term.prev
-        while before is not None and not before.is_element_node:
-            before = before.prev
-        if found and before is not None and before.mem_id == found[-1][-1].mem_id:
+        sibling = before(term)
+        if found and sibling is not None and sibling.mem_id == found[-1][-1].mem_id:
             found[-1].append(term)
         else:
             found.append([term])

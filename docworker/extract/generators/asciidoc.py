@@ -7,7 +7,7 @@ from html import escape
 from selectolax.lexbor import LexborNode
 
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import inner_first, line
 from docworker.extract.terms import groups, is_variable, mark_options
 
 _PAGE_OF_MANUAL = re.compile(r"^(?P<name>[\w.+-]+)\(\d\w*\)(?: Manual Page)?$")
@@ -33,7 +33,7 @@ def shape(main: LexborNode) -> None:
         if not mark_options(group):
             for term in group:
                 _term(term)
-    for note in reversed(main.css("div.admonitionblock")):  # inner ones first
+    for note in inner_first(main, "div.admonitionblock"):
         _admonition(note)
     for note in main.css("span.footnote, span.footnoteref"):
         for number, br in enumerate(note.css("br")):

@@ -7,7 +7,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from docworker.extract.names import one_line
 from docworker.extract.profile import Profile
-from docworker.extract.shape import label_block, line
+from docworker.extract.shape import after, before, inner_first, label_block, line
 
 _ABOUT = re.compile(r"(?P<name>\S.*?) (?P<kind>Class|Struct|Union|Interface|Protocol|Namespace|Concept)(?: Template)? Reference$")
 # By the first words of the heading that members stand under that match.
@@ -54,7 +54,7 @@ def _shape(main: LexborNode) -> None:
             kind = next((kind for words, kind in _KINDS if line(heading).startswith(words)), "symbol")
     for label in main.css(".mlabel"):
         label.insert_after(" ")
-    for field in reversed(main.css(_FIELDS)):  # the inner ones first
+    for field in inner_first(main, _FIELDS):
         _field(field)
 
 
@@ -122,7 +122,7 @@ def _list(items: list[str]) -> str:
 
 def _member(title: LexborNode, kind: str) -> None:
     """Title and box of a member → an entry."""
-    anchor, member = _element(title, "prev"), _element(title, "next")
+    anchor, member = before(title), after(title)
     proto = member.css_first(".memproto") if member is not None else None
     if member is None or proto is None:
         return
@@ -130,8 +130,8 @@ def _member(title: LexborNode, kind: str) -> None:
         overload.decompose()
     short = re.sub(r"\s*\(\)$", "", line(title))
     declared = proto.css_first("td.memname")
-    before = line(declared) if declared is not None else ""
-    scope = _SCOPE.search(_plain(before[: max(before.rfind(short), 0)]))
+    written = line(declared) if declared is not None else ""
+    scope = _SCOPE.search(_plain(written[: max(written.rfind(short), 0)]))
     name = f"{scope[0] if scope else ''}{short}"
     labels = [line(label) for label in proto.css(".mlabel")]
     for label in proto.css("td.mlabels-right"):
@@ -149,14 +149,6 @@ def _member(title: LexborNode, kind: str) -> None:
         for mark in value.css("a[id]")[:1]:
             mark.attrs["data-as"], mark.attrs["data-name"], mark.attrs["data-kind"] = "span", scoped + line(value), "enumerator"
     title.decompose()
-
-
-def _element(node: LexborNode, direction: str) -> LexborNode | None:
-    """The element before or after another."""
-    found: LexborNode | None = getattr(node, direction)
-    while found is not None and not found.is_element_node:
-        found = getattr(found, direction)
-    return found
 
 
 def _field(field: LexborNode) -> None:

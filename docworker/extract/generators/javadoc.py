@@ -7,7 +7,7 @@ from selectolax.lexbor import LexborNode
 
 from docworker.extract.names import one_line
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import before, line
 
 _TITLE = re.compile(
     r"(?P<kind>Class|Interface|Enum|Record|Annotation|Exception|Error|Package|Module)(?: (?:Class|Interface|Type))?\s+"
@@ -105,9 +105,7 @@ def _old_entry(name: LexborNode, members: str, own: str) -> None:
     item = name.parent
     if item is None or item.parent is None:
         return
-    mark = item.parent.prev
-    while mark is not None and not mark.is_element_node:
-        mark = mark.prev
+    mark = before(item.parent)
     if mark is not None and mark.tag == "a":
         _entry(item, item.css_first("pre"), mark.id or mark.attributes.get("name"), members, own)
 

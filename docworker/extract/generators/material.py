@@ -5,7 +5,7 @@ from html import escape
 from selectolax.lexbor import LexborNode
 
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import after, around, line
 
 _LABELS = {"instance-attribute": "attribute", "class-attribute": "attribute", "module-attribute": "attribute"}
 _KINDS = ("module", "class", "function", "attribute", "method", "property")
@@ -15,9 +15,7 @@ def _shape(main: LexborNode) -> None:
     for name in main.css(".highlight > .filename"):
         name.attrs["data-as"] = "p"
     for name in main.css("table.highlighttable th.filename"):  # the table goes, see shape.flatten_code
-        table = name.parent
-        while table is not None and table.tag != "table":
-            table = table.parent
+        table = around(name, "table")
         if table is not None and table.parent is not None:
             title = f"<p>{escape(line(name))}</p>"
             name.decompose()
@@ -42,15 +40,13 @@ def _entry(entry: LexborNode) -> None:
         label.decompose()
     anchor = heading.id or ""
     signature = line(heading)
-    following = heading.next
-    while following is not None and not following.is_element_node:
-        following = following.next
+    following = after(heading)
     if following is not None and "doc-signature" in (following.attributes.get("class") or ""):
         signature = line(following)
         following.decompose()
-    inside = entry.parent
+    inside = around(entry, "div")
     while inside is not None and "doc-object" not in (inside.attributes.get("class") or "").split():
-        inside = inside.parent
+        inside = around(inside, "div")
     within_class = inside is not None and "doc-class" in (inside.attributes.get("class") or "").split()
     if kind == "function" and within_class:
         kind = "method"

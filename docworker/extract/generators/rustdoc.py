@@ -7,7 +7,7 @@ from selectolax.lexbor import LexborNode
 
 from docworker.extract.names import one_line
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import inner_first, line
 
 _PAGE_KINDS = {
     "Attribute Macro": "macro",
@@ -61,7 +61,7 @@ def _shape(main: LexborNode) -> None:
         note.attrs["data-as"] = "div"
     _tables(main)
     _impls(main)
-    for entry in reversed(main.css(_ENTRIES)):  # an entry inside another one is finished first
+    for entry in inner_first(main, _ENTRIES):
         _entry(entry, own)
 
 

@@ -5,7 +5,7 @@ from html import escape
 from selectolax.lexbor import LexborNode
 
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import after, around, before, line
 
 _DOMAINS = "dl.py, dl.c, dl.cpp, dl.js, dl.rst, dl.std, dl.function, dl.class, dl.method, dl.data, dl.attribute, dl.exception"
 _NO_KINDS = frozenset({"py", "c", "cpp", "js", "rst", "std"})
@@ -44,9 +44,7 @@ def _shape(main: LexborNode) -> None:
     for note in main.css("aside.footnote, aside.citation, div.citation"):
         _footnote(note.css_first(".label"), note.css_first("p"))
     for label in main.css("dl.footnote > dt, dl.citation > dt"):
-        described = label.next
-        while described is not None and described.tag != "dd":
-            described = described.next
+        described = after(label, "dd")
         _footnote(label, described.css_first("p") if described is not None else None)
 
 
@@ -60,26 +58,22 @@ def _name(dt: LexborNode, domain: list[str]) -> str:
         return "\n".join(names)
     if "cpp" in domain:
         scope = _scope(dt)
-        before = dt.css_first(".descclassname")
-        own = (before.text(strip=True) if before is not None else "") + names[-1]
+        prefix = dt.css_first(".descclassname")
+        own = (prefix.text(strip=True) if prefix is not None else "") + names[-1]
         return f"{scope}::{own}" if scope else own
     plain = anchor.removeprefix("c.")
     if plain.endswith("." + names[0]):
         return plain
-    before = dt.css_first(".descclassname")  # what stands behind the name has that class too
-    qualifies = before is not None and before.text(strip=True).endswith((".", ":"))
-    return (before.text(strip=True) if before is not None and qualifies else "") + names[0]
+    prefix = dt.css_first(".descclassname")  # what stands behind the name has that class too
+    qualifies = prefix is not None and prefix.text(strip=True).endswith((".", ":"))
+    return (prefix.text(strip=True) if prefix is not None and qualifies else "") + names[0]
 
 
 def _scope(dt: LexborNode) -> str:
     """The name of the C++ entry that this one stands in."""
-    node = dt.parent
-    while node is not None and node.tag != "dd":
-        node = node.parent
-    before = node.prev if node is not None else None
-    while before is not None and before.tag != "dt":
-        before = before.prev
-    return (before.attributes.get("data-name") or "") if before is not None else ""
+    description = around(dt, "dd")
+    outer = before(description, "dt") if description is not None else None
+    return (outer.attributes.get("data-name") or "") if outer is not None else ""
 
 
 def _footnote(label: LexborNode | None, text: LexborNode | None) -> None:

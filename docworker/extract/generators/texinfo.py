@@ -6,7 +6,7 @@ from html import escape
 from selectolax.lexbor import LexborNode
 
 from docworker.extract.profile import Profile
-from docworker.extract.shape import line
+from docworker.extract.shape import after, line
 from docworker.extract.terms import groups, mark_options
 
 _KINDS = {
@@ -77,9 +77,7 @@ def _example(box: LexborNode) -> None:
 
 def _footnote(mark: LexborNode) -> None:
     heading = mark.parent
-    text = heading.next if heading is not None else None
-    while text is not None and not text.is_element_node:
-        text = text.next
+    text = after(heading) if heading is not None else None
     if heading is not None and text is not None and text.tag == "p":
         text.inner_html = f"[{escape(line(mark).strip('()'))}] {text.inner_html}"
         heading.decompose()
