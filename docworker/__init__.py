@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 PROJECT_URL = "https://github.com/docworker/docworker"
 """Where a site's operator can read what has asked for its pages."""
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Version of what the data folder holds; a daemon refuses a folder of another one."""
 
 # Nothing about what is read or asked leaves the machine, so no library may report home. onnxruntime does by default, from

@@ -8,7 +8,7 @@ language, a cut table repeats its header. An API entry is never joined with anyt
 Links to pages of the same site are shown without their target: it would cost half of what a reader's budget holds, and what
 they name can be searched. Those that lead elsewhere keep it.
 
-    sections → _paths → _joined → _cut → Chunk(id, path, anchor, text, search_text)
+    sections → _paths → _joined → _cut → Chunk(id, path, anchor, text, what is embedded, what is searched)
 """
 
 import re
@@ -16,9 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from urllib.parse import unquote, urlsplit
 
 from docworker.model import Chunk, Document, Section, digest
 from docworker.urls import origin
+from docworker.words import index_words
 
 # The default model sees 256 tokens: 1,050 characters of documentation (4.1 a token on the python corpus), title and path
 # included. nDCG@5 of plain fusion, mean of git, nodejs, libadwaita and octave (110 questions): .704 with 700 to 800
@@ -39,6 +41,7 @@ _LINK = re.compile(
 )
 _SIGNATURE = re.compile(r"(`{1,2})(?!`).+\1")
 _MAX_SIGNATURE_CHARS = 300
+_NAME_SUFFIX = re.compile(r"(?:/index)?\.x?html?$")
 _SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
 
@@ -57,24 +60,33 @@ def chunk(document: Document, docset_id: str, url: str) -> tuple[Chunk, ...]:
     """
     chunks: list[Chunk] = []
     equal = Counter[str]()
+    named = index_words(" ".join((document.title, _NAME_SUFFIX.sub("", unquote(urlsplit(url).path)))))
     for passage in _joined(_paths(document, url)):
+        section = len(chunks)
         whole = passage.text or " ".join(passage.path[-1:] or (document.title,))
         for text in _cut_entry(whole) if passage.entry else _cut(whole, MAX_CHARS):
             same = digest(docset_id, url, *passage.path, text, size=10)
             equal[same] += 1
-            search_text = "\n".join((" > ".join((document.title, *passage.path)), text))
+            embedded = embedded_text(document.title, passage.path, text)
             chunks.append(
                 Chunk(
                     id=digest(same, str(equal[same]), size=10),
                     ordinal=len(chunks),
+                    section=section,
                     path=passage.path,
                     anchor=passage.anchor,
                     text=text,
-                    search_text=search_text,
-                    text_hash=digest(search_text, size=16),
+                    embedded_text=embedded,
+                    text_hash=digest(embedded, size=16),
+                    words=" ".join((*named, *index_words(" ".join(passage.path)), *index_words(text))),
                 )
             )
     return tuple(chunks)
+
+
+def embedded_text(title: str, path: Iterable[str], text: str) -> str:
+    """What a chunk's vector is of: its text under its page's title and the headings above it."""
+    return "\n".join((" > ".join((title, *path)), text))
 
 
 def content_hash(document: Document) -> str:

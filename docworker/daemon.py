@@ -180,6 +180,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         data_dir=settings.data_dir,
         limits=frontier_limits,
         obey_robots=limits.obey_robots,
+        ranking=settings.ranking,
         now=now_ms,
     )
     _log.info("ready")

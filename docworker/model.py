@@ -237,16 +237,19 @@ class Extracted:
 class Chunk:
     """A passage of one page: the unit that is searched and handed over.
 
-    `path` is the heading path below the title, `text` what is shown, `search_text` what is searched and embedded.
+    `section` is the ordinal of the first chunk of its section. `path` is the heading path below the title, `text` what is
+    shown, `embedded_text` what its vector is of and `text_hash` the hash of that, `words` what it is searched by.
     """
 
     id: str
     ordinal: int
+    section: int
     path: tuple[str, ...]
     anchor: str | None
     text: str
-    search_text: str
+    embedded_text: str
     text_hash: str
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,18 +280,57 @@ class PageIntent:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A chunk that the catalog lists, with its place in the fused ranking."""
+    """A chunk that a search found and the catalog lists, with all that its score is made from.
+
+    `section` is the ordinal of the first chunk of its section, `page_chunks` the number of chunks of its page. `cosine` is
+    None when it was not among those nearest to the question; `word_rank` (from 1) and `words` (set apart by blanks) are those
+    of the search by words, None and empty when that did not find it. `name` is the name in the question that it explains.
+    """
 
     chunk_id: str
     page_id: str
     docset_id: str
-    text_hash: str
+    ordinal: int
+    section: int
+    page_chunks: int
+    cosine: float | None = None
+    word_rank: int | None = None
+    words: str = ""
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A candidate with its score, 0 to 1."""
+
+    candidate: Candidate
     score: float
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """A chunk of a section: its id, its ordinal on the page, and the length of its text in characters."""
+
+    chunk_id: str
+    ordinal: int
+    chars: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What one result shows: `lead`, the chunk that won, and the ids of the chunks that are shown with it, in page order."""
+
+    lead: Candidate
+    score: float
+    chunk_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hit:
-    """A winning chunk with all that is shown of it. `url` carries the section's anchor when there is one."""
+    """A winning chunk with all that is shown of it. `url` carries the section's anchor when there is one.
+
+    Around the chunk's own `text` stand those `before` and `after` it in its section, as far as there is room for them.
+    """
 
     chunk_id: str
     page_id: str
@@ -298,6 +340,8 @@ class Hit:
     path: tuple[str, ...]
     text: str
     score: float
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ from docworker.errors import InvalidRequest, NotFound, SiteFailed
 from docworker.jobs import Jobs
 from docworker.model import Docset, DocsetState, Link, PageState, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
+from docworker.settings import Ranking
 from docworker.store import docsets, frontier, pages
 from docworker.store import robots as robots_store
 from docworker.store.catalog import Catalog
@@ -65,13 +66,14 @@ class Service:
         data_dir: Path,
         limits: FrontierLimits,
         obey_robots: bool,
+        ranking: Ranking,
         now: Callable[[], int],
     ) -> None:
         self._catalog = catalog
         self._shelf = shelf
         self._jobs = jobs
         self._model = model
-        self._searcher = Searcher(catalog, shelf, model)
+        self._searcher = Searcher(catalog, shelf, model, ranking)
         self._data_dir = data_dir
         self._limits = limits
         self._obey_robots = obey_robots

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from docworker.errors import SettingsError
 
 ENV_PREFIX = "DOCWORKER_"
+Ranking = Literal["scored", "rrf", "words", "vectors"]
 
 
 def _absolute(path: Path) -> Path:
@@ -71,6 +72,9 @@ class Settings(BaseModel):
     max_queries_per_path: Annotated[
         int, Field(ge=0, le=1_000_000, description="most URLs kept that differ from others only in their query, of each path")
     ] = 100
+    ranking: Annotated[
+        Ranking, Field(description="how results are ranked: scored, or for comparison rrf, words or vectors alone")
+    ] = "scored"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="lowest level logged")] = "info"
 
     @field_validator("host")

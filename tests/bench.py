@@ -87,7 +87,7 @@ def _model(scratch: Path, cache: Path) -> dict[str, Any]:
     """Both graphs on the same real chunks, in the same run."""
     prepared = prepare(None, cache, download=False)
     texts = [
-        piece.search_text
+        piece.embedded_text
         for page in _sample_pages()
         for piece in chunk(extract("http://h/", page.read_bytes(), None).document, "d", f"http://h/{page.name}")
     ]

@@ -109,7 +109,7 @@ class Site:
         self.gate.set()
         self.ended = threading.Event()
         self._counting = threading.Lock()
-        self._server = _Server(("127.0.0.1", port), _Handler)
+        self._server = _Server(("127.0.0.1", port), _Handler) if port else _at_fresh_port()
         self._server.site = self
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
 
@@ -202,6 +202,20 @@ class _Server(ThreadingHTTPServer):
         """Say nothing when a client goes away or refuses the certificate: tests end daemons in the middle of a request."""
         if not isinstance(sys.exception(), ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+
+_ports: set[int] = set()
+
+
+def _at_fresh_port() -> _Server:
+    """A server where none has been in this process: a daemon of an earlier test may still ask for pages of an earlier site."""
+    taken: list[_Server] = []
+    while (server := _Server(("127.0.0.1", 0), _Handler)).server_port in _ports:
+        taken.append(server)  # held, so that the system offers another one
+    for each in taken:
+        each.server_close()
+    _ports.add(server.server_port)
+    return server
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -77,8 +77,9 @@ def page(title: str, body: str, *links: str, site: str = "Handbook") -> str:
     return f"{head}<body><main><h1>{title}</h1>{body}</main><nav><ul>{anchors}</ul></nav>"
 
 
-def prose(about: str, sentences: int = 30) -> str:
-    return "<p>" + " ".join(f"Sentence {n} of the {about} says something about the {about}." for n in range(sentences)) + "</p>"
+def prose(about: str, sentences: int = 30, first: int = 0) -> str:
+    numbers = range(first, first + sentences)
+    return "<p>" + " ".join(f"Sentence {n} of the {about} says something about the {about}." for n in numbers) + "</p>"
 
 
 TWIN = page("Twin", "<p>The aardvark is described here word for word twice.</p>")
@@ -92,7 +93,7 @@ HANDBOOK: dict[str, str | Answer] = {
         '<h3 id="burst of it">Burst</h3><p>A burst may exceed the quota for at most ten seconds, and then the server '
         "answers with an error until the minute is over. " + "Every further request is counted too. " * 12 + "</p>",
     ),
-    "/docs/long": page("Long", "".join(f'<h2 id="s{n}">Part {n}</h2>{prose("giraffe")}' for n in range(6))),
+    "/docs/long": page("Long", "".join(f'<h2 id="s{n}">Part {n}</h2>{prose("giraffe", first=100 * n)}' for n in range(6))),
     "/docs/twin1": TWIN,
     "/docs/twin2": TWIN,
     "/docs/code": page("Code", "<pre><code class='language-python'>" + "walrus = giraffe(1)\n" * 120 + "</code></pre>"),
@@ -712,14 +713,18 @@ def test_new_patterns_take_out_what_was_indexed_and_bring_back_what_was_left_out
         "/docs/": "indexed", "/docs/new": "indexed", "/docs/old/a": "excluded", "/docs/old/b": "excluded",
         "/docs/_modules/code.html": "indexed",
     }  # fmt: skip
-    titles = {found["title"] for found in ask(shared, "axolotl", made["docsetId"], topK=50)["results"]}
+    titles = {
+        found["title"] for found in ask(shared, "axolotl", made["docsetId"], topK=50)["results"] if "axolotl" in found["content"]
+    }
     assert titles == {"New", "Code"}
 
     after = index_again(shared, wanted, exclude=[])
     assert set(after.values()) == {"indexed"}
     docset = shared.get(f"/docset/{made['docsetId']}")
     assert (docset["include"], docset["exclude"]) == (["*/_modules/*"], [])
-    titles = {found["title"] for found in ask(shared, "axolotl", made["docsetId"], topK=50)["results"]}
+    titles = {
+        found["title"] for found in ask(shared, "axolotl", made["docsetId"], topK=50)["results"] if "axolotl" in found["content"]
+    }
     assert titles == {"New", "Code", "Old", "Older"}
 
 
@@ -854,7 +859,8 @@ def test_top_k_is_clamped_from_below(shared: Daemon, handbook: str, top_k: int, 
 
 def test_top_k_is_clamped_from_above(shared: Daemon, site: Site) -> None:
     parts = "".join(
-        f"<h2>Part {n}</h2><p>{f'The ocelot number {n} hides in the grass of the plain. ' * 8}</p>" for n in range(130)
+        f"<h2>Part {n}</h2><p>{' '.join(f'The ocelot hides in the grass at place {n}-{m} of the plain.' for m in range(8))}</p>"
+        for n in range(130)
     )
     site.pages["/docs"] = page("Many", parts)
     made = shared.post("/index", baseUrl=site.url, seedSlug="/docs")
@@ -898,7 +904,7 @@ def test_scores_are_between_0_and_1_and_do_not_increase(shared: Daemon, handbook
     for query in ("giraffe", "quota of the frobnicator", "how do I get my money back"):
         scores = [result["score"] for result in ask(shared, query, handbook, topK=50, maxChunksPerPage=50)["results"]]
         assert scores
-        assert all(0 < score <= 1 for score in scores)
+        assert all(0 <= score <= 1 for score in scores)
         assert scores == sorted(scores, reverse=True)
 
 

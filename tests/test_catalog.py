@@ -23,6 +23,7 @@ from docworker.model import (
     Failed,
     Fetched,
     Link,
+    Member,
     PageIntent,
     PageState,
     Reason,
@@ -33,6 +34,7 @@ from docworker.model import (
 )
 from docworker.store import chunks, docsets, frontier, pages, robots, symbols
 from docworker.store.catalog import Catalog
+from docworker.store.chunks import Listed
 from docworker.store.frontier import Cut, FrontierLimits, Limit
 from docworker.store.pages import Committed
 
@@ -50,8 +52,21 @@ def docset(id_: str = "aaa", *, seed: str = SEED, created_at: int = NOW) -> Docs
     )  # fmt: skip
 
 
-def piece(id_: str, ordinal: int = 0, text_hash: str | None = None) -> Chunk:
-    return Chunk(id_, ordinal, ("Heading",), None, f"text of {id_}", f"search text of {id_}", text_hash or f"hash-{id_}")
+def piece(
+    id_: str, ordinal: int = 0, text_hash: str | None = None, *, section: int | None = None, anchor: str | None = None
+) -> Chunk:
+    """A chunk that is a section of its own unless the section is given."""
+    return Chunk(
+        id=id_,
+        ordinal=ordinal,
+        section=ordinal if section is None else section,
+        path=("Heading",),
+        anchor=anchor,
+        text=f"text of {id_}",
+        embedded_text=f"embedded text of {id_}",
+        text_hash=text_hash or f"hash-{id_}",
+        words=f"words of {id_}",
+    )
 
 
 def intent(
@@ -147,12 +162,17 @@ async def claim_all(catalog: Catalog, id_: str = "aaa") -> dict[str, Claim]:
 
 
 async def index(
-    catalog: Catalog, claimed: Claim, what: PageIntent | None = None, with_vector: Collection[str] = (), now: int = NOW
+    catalog: Catalog,
+    claimed: Claim,
+    what: PageIntent | None = None,
+    with_vector: Collection[str] = (),
+    now: int = NOW,
+    document: Document = DOCUMENT,
 ) -> Committed:
     """Commit that a page is indexed, with a text of its own unless `what` is given."""
     what = what or intent(text=claimed.url)
     return await catalog.write(
-        pages.commit_indexed, claimed, asked(claimed.url), fetched(claimed.url), DOCUMENT, what, with_vector, now
+        pages.commit_indexed, claimed, asked(claimed.url), fetched(claimed.url), document, what, with_vector, now
     )
 
 
@@ -1093,7 +1113,7 @@ async def test_a_new_commit_keeps_embedded_of_unchanged_chunks_and_drops_removed
 async def test_a_commit_that_fails_half_way_leaves_the_page_unindexed(catalog: Catalog) -> None:
     await with_frontier(catalog, SEED)
     claimed = await claim(catalog)
-    broken = intent(piece("a", 0), Chunk("b", 1, (), None, "", "", None), follow=[A])  # type: ignore[arg-type]
+    broken = intent(piece("a", 0), replace(piece("b", 1), text_hash=None), follow=[A])  # type: ignore[arg-type]
     with pytest.raises(apsw.ConstraintError):
         await index(catalog, claimed, broken)
     assert await listed_states(catalog) == {SEED: PageState.FETCHING}
@@ -1732,6 +1752,174 @@ async def test_names_from_a_list_are_added_to_indexed_pages_that_do_not_tell_the
 )
 def test_a_name_is_found_by_its_last_part(name: str, key: str) -> None:
     assert symbols.key(name) == key
+
+
+# -- what a search asks about chunks
+
+
+async def test_a_listed_chunk_tells_its_place_its_section_and_how_long_its_page_is(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    parts = (piece("a", 0), piece("b", 1), piece("c", 2, section=1))
+    await index(catalog, first, intent(*parts), {"b"})
+    await index(catalog, second, intent(piece("d"), text="other"))
+    assert await catalog.read(chunks.listed, ["c", "unknown", "d", "b"]) == {
+        "b": Listed("b", first.page_id, "aaa", 1, 1, 3, 1),
+        "c": Listed("c", first.page_id, "aaa", 2, 1, 3, 0),
+        "d": Listed("d", second.page_id, "aaa", 0, 0, 1, 0),
+    }
+    assert await catalog.read(chunks.listed, []) == {}
+
+
+async def test_a_chunk_that_moves_on_its_page_is_listed_at_its_new_place(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    claimed = await claim(catalog)
+    await index(catalog, claimed, intent(piece("a", 0), piece("b", 1, anchor="old"), piece("c", 2, section=1)))
+    moved = intent(piece("b", 0, anchor="new"), piece("c", 1, section=0), text="new text", add=(), remove=["a"])
+    await index(catalog, claimed, moved, document=naming(Symbol("f", "function", "new")))
+    assert await catalog.read(chunks.listed, ["a", "b", "c"]) == {
+        "b": Listed("b", claimed.page_id, "aaa", 0, 0, 2, 0),
+        "c": Listed("c", claimed.page_id, "aaa", 1, 0, 2, 0),
+    }
+    assert await catalog.read(chunks.explaining, ["f"], None, 9) == {"b": "f"}
+
+
+async def test_a_section_is_its_chunks_in_page_order_with_their_lengths(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    long = replace(piece("long", 2, section=1), text="ü" * 500)
+    await index(catalog, first, intent(piece("z", 0), piece("y", 1), long, piece("a", 3, section=1), piece("b", 4)))
+    await index(catalog, second, intent(piece("other", 1), text="other"))
+    page = first.page_id
+    asked_for = [(page, 0), (page, 1), (page, 4), (page, 2), (page, 9), (second.page_id, 1), ("unknown", 0)]
+    assert await catalog.read(chunks.sections, asked_for) == {
+        (page, 0): [Member("z", 0, 9)],
+        (page, 1): [Member("y", 1, 9), Member("long", 2, 500), Member("a", 3, 9)],
+        (page, 4): [Member("b", 4, 9)],
+        (page, 2): [],
+        (page, 9): [],
+        (second.page_id, 1): [Member("other", 1, len("text of other"))],
+        ("unknown", 0): [],
+    }
+    assert await catalog.read(chunks.sections, []) == {}
+
+
+def naming(*symbols: Symbol) -> Document:
+    return replace(DOCUMENT, symbols=symbols)
+
+
+async def explained(catalog: Catalog, *names: str, docset_ids: Collection[str] | None = None, limit: int = 20) -> dict[str, str]:
+    """The names that chunks explain, by their ids."""
+    return await catalog.read(chunks.explaining, names, docset_ids, limit)
+
+
+async def with_names(catalog: Catalog, *names: str, id_: str = "aaa") -> None:
+    """A page with a chunk for each of these names: `aaa0`, `aaa1`, …"""
+    await with_frontier(catalog, SEED, id_=id_)
+    listed = [piece(f"{id_}{number}", number, anchor=f"at-{number}") for number in range(len(names))]
+    document = naming(*(Symbol(name, "function", f"at-{number}") for number, name in enumerate(names)))
+    await index(catalog, await claim(catalog, id_), intent(*listed), document=document)
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("asyncio.create_task", ["aaa0"]),
+        ("asyncio.create_task()", ["aaa0"]),
+        ("Asyncio.CREATE_TASK", ["aaa0"]),
+        ("create_task", ["aaa0", "aaa1"]),
+        ("create_task()", ["aaa0", "aaa1"]),
+        ("Loop.create_task", ["aaa1"]),
+        ("events.Loop.create_task", ["aaa1"]),
+        ("other.create_task", []),
+        ("create", []),
+        ("task", []),
+        ("Vec", ["aaa2"]),
+        ("vec::Vec", ["aaa2"]),
+        ("--dry-run", ["aaa3"]),
+        ("dry-run", ["aaa3"]),
+        ("open", ["aaa4"]),
+        ("os.open", ["aaa5"]),
+        ("ERR_CLOSED", ["aaa6"]),
+        ("err_closed", ["aaa6"]),
+        ("unknown", []),
+        ("()", []),
+        ("'; DROP TABLE symbols; --", []),
+    ],
+)
+async def test_a_name_finds_what_explains_it_whole_or_by_its_end_in_any_case(
+    catalog: Catalog, name: str, found: list[str]
+) -> None:
+    await with_names(
+        catalog,
+        "asyncio.create_task", "asyncio.events.Loop.create_task()", "std::vec::Vec", "--dry-run", "open", "os.open", "ERR_CLOSED",
+    )  # fmt: skip
+    assert await explained(catalog, name) == dict.fromkeys(found, name)
+
+
+async def test_several_names_find_what_explains_each_and_a_chunk_is_found_for_the_first(catalog: Catalog) -> None:
+    await with_names(catalog, "a.start", "a.stop", "b.pause")
+    assert await explained(catalog, "stop", "a.start", "a.stop", "unknown") == {"aaa0": "a.start", "aaa1": "stop"}
+    assert await explained(catalog) == {}
+
+
+async def test_only_the_docsets_asked_for_explain_a_name(catalog: Catalog) -> None:
+    for id_ in ("aaa", "bbb"):
+        await with_names(catalog, "m.f", id_=id_)
+    assert await explained(catalog, "f") == {"aaa0": "f", "bbb0": "f"}
+    assert await explained(catalog, "f", docset_ids=["bbb"]) == {"bbb0": "f"}
+    assert await explained(catalog, "f", docset_ids=["bbb", "aaa", "unknown"]) == {"aaa0": "f", "bbb0": "f"}
+    assert await explained(catalog, "f", docset_ids=[]) == {}
+
+
+async def test_a_name_that_many_chunks_explain_finds_none_but_its_whole_form_does(catalog: Catalog) -> None:
+    await with_names(catalog, *(f"Class{number}.run" for number in range(5)))
+    assert len(await explained(catalog, "run", limit=5)) == 5
+    assert await explained(catalog, "run", limit=4) == {}
+    assert await explained(catalog, "run", "Class3.run", limit=4) == {"aaa3": "Class3.run"}
+
+
+async def test_a_name_without_an_anchor_is_explained_by_the_first_chunk_of_its_page(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    listed = (piece("a", 0), piece("b", 1), piece("c", 2, anchor="here"))
+    document = naming(
+        Symbol("git rebase", "command", None), Symbol("--onto", "option", "here"), Symbol("lost", "data", "nowhere")
+    )
+    await index(catalog, await claim(catalog), intent(*listed), document=document)
+    assert await explained(catalog, "git rebase", "--onto", "lost") == {"a": "git rebase", "c": "--onto"}
+
+
+async def test_a_name_is_explained_by_the_first_piece_of_its_section_on_its_own_page(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    listed = (piece("z", 0), piece("b", 1, anchor="f"), piece("a", 2, section=1, anchor="f"), piece("c", 3, anchor="g"))
+    await index(catalog, first, intent(*listed), document=naming(Symbol("m.f", "function", "f")))
+    await index(catalog, second, intent(piece("d", anchor="f"), text="other"), document=naming())
+    assert await explained(catalog, "m.f") == {"b": "m.f"}
+
+
+async def test_of_several_sections_with_one_anchor_the_one_under_the_name_explains_it(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    above = piece("a", 0, anchor="here")
+    under = replace(piece("b", 1, anchor="here"), path=("Options", "m.f(x)"))
+    document = naming(Symbol("m.f", "function", "here"), Symbol("m.g", "function", "here"))
+    await index(catalog, await claim(catalog), intent(above, under), document=document)
+    assert await explained(catalog, "m.f", "m.g") == {"b": "m.f", "a": "m.g"}
+
+
+async def test_names_from_a_list_are_explained_by_the_first_piece_of_their_section(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    listed = (piece("a", 0), piece("b", 1, anchor="g"), piece("c", 2, section=1, anchor="g"))
+    await index(catalog, await claim(catalog), intent(*listed), document=naming())
+    added = [(SEED, Symbol("m.g", "data", "g")), (SEED, Symbol("m.page", "data", None)), (SEED, Symbol("m.lost", "data", "none"))]
+    assert await catalog.write(symbols.add_missing, "aaa", added) == 3
+    assert await explained(catalog, "m.g", "page", "lost") == {"b": "m.g", "a": "page"}
+
+
+async def test_a_page_that_is_taken_out_explains_nothing(catalog: Catalog) -> None:
+    await with_names(catalog, "m.f")
+    await catalog.write(pages.leave_out_indexed, frontier.page_id("aaa", SEED), Reason.MANUAL, "It repeats.")
+    assert await explained(catalog, "m.f") == {}
 
 
 # -- Markdown twins

@@ -162,8 +162,31 @@ def test_every_piece_of_a_section_has_its_path_and_anchor() -> None:
 
 def test_title_and_path_are_searched_but_not_shown() -> None:
     (found,) = chunks(section("The text.", "Start"), title="Guide")
-    assert found.search_text == "Guide > Start\nThe text."
+    assert found.embedded_text == "Guide > Start\nThe text."
+    assert found.words == "guid doc page start the text"
     assert found.text == "The text."
+
+
+def test_a_piece_is_searched_by_title_address_path_and_text() -> None:
+    found = chunk(
+        document(section("Starts a `create_task`.", "Running tasks"), title="The loop"),
+        "docset",
+        "https://x.org/3/lib/event%20loop.html",
+    )
+    assert found[0].words == "the loop 3 lib event loop run task start a create_task creat task"
+
+
+@pytest.mark.parametrize("name", ["page", "page.html", "page.htm", "page.xhtml", "page/index.html"])
+def test_what_every_address_has_is_not_searched(name: str) -> None:
+    (found,) = chunk(document(section("The text.", "Start"), title="Guide"), "docset", f"https://x.org/docs/{name}?old=1")
+    assert found.words == "guid doc page start the text"
+
+
+def test_every_piece_knows_where_its_section_begins() -> None:
+    found = chunks(section("Small.", "A"), section("Too.", "Deep", 3), section(prose(2_500), "B"), entry("`f`"), entry("`g`"))
+    assert [(c.path, c.ordinal, c.section) for c in found] == [
+        (("A",), 0, 0), (("B",), 1, 1), (("B",), 2, 1), (("B",), 3, 1), (("B", "f"), 4, 4), (("B", "f"), 5, 5)
+    ]  # fmt: skip
 
 
 def test_ordinals_count_up_in_page_order() -> None:

@@ -20,6 +20,7 @@ from selectolax.lexbor import LexborHTMLParser
 from docworker.chunking import MAX_CHARS, chunk
 from docworker.extract import extract
 from docworker.model import Chunk, Document, Extracted, Section
+from docworker.words import index_words
 from tests.fences import are_balanced
 
 URL = "https://x.org/docs/page.html"
@@ -85,7 +86,8 @@ def check_chunks(document: Document) -> None:
     text = "\n".join(s.text for s in document.sections)
     assert once([w for c in chunks for w in tokens(c.text) if w in tokens(text)]) == once(tokens(text))
     headings = {w for s in document.sections if s.text for w in tokens(s.heading)}
-    assert headings <= {w for c in chunks for w in tokens(c.search_text)}
+    assert headings <= {w for c in chunks for w in tokens(c.embedded_text)}
+    assert {w for heading in headings for w in index_words(heading)} <= {w for c in chunks for w in c.words.split(" ")}
     assert all(are_balanced(c.text) for c in chunks)
     assert max((len(c.text) for c in chunks), default=0) <= MAX_CHARS
 
@@ -110,10 +112,10 @@ def survey(html: str, count: int) -> Survey:
     chunks = cut(extracted.document)
     found = WORD.findall(shown(extracted))
     wanted = [f"w{n}x" for n in range(count)]
-    kept = WORD.findall("\n".join(c.search_text for c in chunks))
+    kept = set(WORD.findall("\n".join(c.embedded_text for c in chunks))) & set(WORD.findall("\n".join(c.words for c in chunks)))
     return Survey(
         sorted(set(wanted) - set(found)),
-        sorted(set(wanted) - set(kept)),
+        sorted(set(wanted) - kept),
         once(found) == wanted,
         len(shown(extracted)),
         sum(len(c.text) for c in chunks),
@@ -945,7 +947,8 @@ def test_of_any_soup_comes_out_what_a_browser_shows(pieces: list[str]) -> None:
 def test_any_characters_are_read_and_can_be_stored(text: str, charset: str | None) -> None:
     extracted = extract(URL, b"<h1>T</h1><p>x " + text.encode("utf-8", "surrogatepass"), charset)
     for c in cut(extracted.document):
-        c.search_text.encode()
+        c.embedded_text.encode()
+        c.words.encode()
 
 
 # -- chunks of generated documents

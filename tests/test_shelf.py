@@ -10,12 +10,14 @@ import pytest
 
 from docworker.errors import StoreError
 from docworker.store.shelf import Row, Shelf, VectorRow
+from docworker.words import index_words, question_words
 
 DIMENSIONS = 4
 
 
 def row(id_: str, text: str, docset_id: str = "docs", page_id: str = "page") -> Row:
-    return Row(id_, docset_id, page_id, "https://example.org/docs", "Title", ("Above", "Heading"), "anchor", text, text)
+    words = " ".join(index_words(text))
+    return Row(id_, docset_id, page_id, "https://example.org/docs", "Title", ("Above", "Heading"), "anchor", text, words)
 
 
 def vector(*values: float) -> bytes:
@@ -29,7 +31,7 @@ def at(id_: str, *values: float, docset_id: str = "docs") -> VectorRow:
 
 
 async def found(shelf: Shelf, query: str, docset_ids: list[str] | None = None, limit: int = 10) -> list[str]:
-    return [id_ for id_, _ in await shelf.search_text(query, docset_ids, limit)]
+    return [id_ for id_, _ in await shelf.search_words(question_words(query), docset_ids, limit)]
 
 
 async def near(shelf: Shelf, *values: float, docset_ids: list[str] | None = None, limit: int = 10) -> list[str]:
@@ -65,10 +67,10 @@ async def test_a_row_without_path_and_anchor_is_loaded_as_it_was(shelf: Shelf) -
 
 
 async def test_a_question_in_many_words_finds_rows_with_some_of_them_the_best_first(shelf: Shelf) -> None:
-    await shelf.add([row("some", "Install the package."), row("none", "Nothing here."), row("most", "How to install with pip.")])
-    scored = await shelf.search_text("how do I install something with pip", None, 10)
-    assert [id_ for id_, _ in scored] == ["most", "some"]
-    assert scored[0][1] > scored[1][1] > 0
+    some, most = row("some", "Install the package."), row("most", "How to install with pip.")
+    await shelf.add([some, row("none", "Nothing here."), most])
+    asked = question_words("how do I install something with pip")
+    assert await shelf.search_words(asked, None, 10) == [("most", most.words), ("some", some.words)]
 
 
 async def test_adding_is_idempotent_by_id(shelf: Shelf) -> None:
@@ -126,7 +128,7 @@ async def test_quotes_and_marks_in_ids_are_only_characters(shelf: Shelf, id_: st
 @pytest.mark.parametrize(
     "query",
     [
-        "it's a heron", '"heron', "heron AND", "heron OR (", "(((heron", "heron~2", "+heron -x", "search_text:heron", "heron*",
+        "it's a heron", '"heron', "heron AND", "heron OR (", "(((heron", "heron~2", "+heron -x", "words:heron", "heron*",
         "heron^5", "[heron TO x]", "{heron}", "heron\\", "heron && ||", "'; DROP TABLE chunks; --heron ", "NOT heron",
         "heron\x00",
         "<heron>",
@@ -135,12 +137,15 @@ async def test_quotes_and_marks_in_ids_are_only_characters(shelf: Shelf, id_: st
 async def test_query_syntax_is_only_characters(shelf: Shelf, query: str) -> None:
     await shelf.add([row("1", "A grey heron waits."), row("2", "Something else.")])
     assert await found(shelf, query) == ["1"]
+    as_they_stand = [query, *query.split()]
+    assert {id_ for id_, _ in await shelf.search_words(as_they_stand, None, 10)} <= {"1"}
 
 
 @pytest.mark.parametrize("query", ["", " ", "!!!", "***", "()", "🙂", "\x00", "the of and"])
 async def test_a_query_without_a_word_that_is_indexed_finds_nothing(shelf: Shelf, query: str) -> None:
     await shelf.add([row("1", "A grey heron waits.")])
     assert await found(shelf, query) == []
+    assert await shelf.search_words([query], None, 10) == []
 
 
 async def test_nearest_come_first_with_their_cosine_similarity(shelf: Shelf) -> None:
@@ -192,7 +197,7 @@ async def test_pruning_alone_drops_old_versions_and_loses_no_row(tmp_path: Path)
     folder = tmp_path / "shelf"
     shelf = await Shelf.open(folder, DIMENSIONS)
     for number in range(30):
-        await shelf.add([row(str(number), f"common word{number}")])
+        await shelf.add([row(str(number), f"common {'k' * number}word")])
         await shelf.add_vectors([at(str(number), 1, number, 0, 0)])
     await shelf.remove([str(number) for number in range(10)])
     before = sum(1 for _ in folder.rglob("*"))
@@ -200,7 +205,7 @@ async def test_pruning_alone_drops_old_versions_and_loses_no_row(tmp_path: Path)
     kept = {str(number) for number in range(10, 30)}
     assert await shelf.ids() == await shelf.vector_ids() == kept
     assert set(await found(shelf, "common", limit=50)) == set(await near(shelf, 1, 0, 0, 0, limit=50)) == kept
-    assert await found(shelf, "word17") == ["17"]
+    assert await found(shelf, f"{'k' * 17}word") == ["17"]
     assert sum(1 for _ in folder.rglob("*")) < before / 3
     await shelf.close()
     again = await Shelf.open(folder, DIMENSIONS)
@@ -259,7 +264,7 @@ async def test_rows_that_come_after_a_quiet_moment_are_folded_into_the_index_soo
     async def folded_in(number: int) -> None:
         while True:
             table = await asyncio.to_thread(lambda: lancedb.connect(str(tmp_path / "shelf")).open_table("chunks"))
-            stats = await asyncio.to_thread(table.index_stats, "search_text_idx")
+            stats = await asyncio.to_thread(table.index_stats, "words_idx")
             if stats is not None and (stats.num_indexed_rows, stats.num_unindexed_rows) == (number, 0):
                 return
             await asyncio.sleep(0.1)
@@ -272,6 +277,104 @@ async def test_rows_that_come_after_a_quiet_moment_are_folded_into_the_index_soo
     finally:
         tending.cancel()
         await asyncio.gather(tending, return_exceptions=True)
+
+
+async def test_how_often_words_stand_there_is_told_at_once_and_after_opening_again(tmp_path: Path) -> None:
+    shelf = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    await shelf.add([row("1", "the badger"), row("2", "the otter"), row("3", "the otter", "other")])
+    await shelf.add([row("4", "the badger and the badger", "other")], new=True)
+    words = ["the", "badger", "otter", "unknown"]
+    everywhere = {"the": 5, "badger": 3, "otter": 2, "unknown": 0}, 4
+    in_docs = {"the": 2, "badger": 1, "otter": 1, "unknown": 0}, 2
+    assert (shelf.times(words, None), shelf.times(words, ["docs"])) == (everywhere, in_docs)
+    await shelf.close()
+    again = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    assert (again.times(words, None), again.times(words, ["docs"])) == (everywhere, in_docs)
+    await again.remove_docset("other")
+    assert again.times(words, None) == in_docs
+    await again.close()
+
+
+# -- the index of many vectors
+
+WIDE = 32
+
+
+def random_vectors(number: int, docset_id: str = "docs", seed: int = 1) -> list[VectorRow]:
+    values = np.random.default_rng(seed).normal(size=(number, WIDE))
+    return [at(f"{docset_id}{place}", *each, docset_id=docset_id) for place, each in enumerate(values)]
+
+
+def nearest(asked: bytes, among: list[VectorRow], limit: int) -> dict[str, float]:
+    """What an exact search finds: ids and cosines, best first."""
+    cosines = np.stack([np.frombuffer(each.vector, "<f4") for each in among]) @ np.frombuffer(asked, "<f4")
+    return {among[place].id: float(cosines[place]) for place in np.argsort(-cosines)[:limit]}
+
+
+async def indexed_vectors(folder: Path) -> int | None:
+    """How many vectors are in their index; None while there is none."""
+    table = await (await lancedb.connect_async(str(folder))).open_table("vectors")
+    stats = await table.index_stats("vector_idx")
+    return None if stats is None else stats.num_indexed_rows
+
+
+async def all_indexed(folder: Path, number: int) -> None:
+    for _ in range(300):
+        if await indexed_vectors(folder) == number:
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail(f"{await indexed_vectors(folder)} vectors are in the index after 30 s, not {number}")
+
+
+async def test_many_vectors_are_searched_through_an_index_that_finds_what_an_exact_search_does(tmp_path: Path) -> None:
+    shelf = await Shelf.open(tmp_path / "shelf", WIDE)
+    crowd = random_vectors(5_500)
+    tending = asyncio.create_task(shelf.tend_forever())
+    try:
+        for start in range(0, len(crowd), 2_000):
+            await shelf.add_vectors(crowd[start : start + 2_000])
+        few = random_vectors(5, "few", seed=2)
+        await shelf.add_vectors(few)
+
+        await all_indexed(tmp_path / "shelf", 5_505)
+        for asked in [each.vector for each in random_vectors(20, seed=3)] + [each.vector for each in crowd[:20]]:
+            exact = nearest(asked, [*crowd, *few], 5_505)
+            found = await shelf.search_vector(asked, None, 100)
+            assert found[0][0] == next(iter(exact))
+            assert len(dict(found).keys() & set(list(exact)[:100])) >= 95
+            assert dict(found) == pytest.approx({id_: exact[id_] for id_, _ in found}, abs=1e-5)
+            in_few = dict(await shelf.search_vector(asked, ["few"], 100))
+            assert in_few == pytest.approx(nearest(asked, few, 5), abs=1e-5)
+
+        late = random_vectors(3, "late", seed=4)
+        await shelf.add_vectors(late)
+        await shelf.add_vectors([VectorRow("docs0", "docs", late[0].vector)])
+        await shelf.remove(["docs1"])
+        for each in late[1:]:
+            assert (await shelf.search_vector(each.vector, None, 1))[0][0] == each.id
+        assert {id_ for id_, _ in await shelf.search_vector(late[0].vector, None, 2)} == {"docs0", "late0"}
+        assert "docs1" not in dict(await shelf.search_vector(crowd[1].vector, None, 100))
+        assert len(await shelf.search_vector(late[0].vector, ["late"], 100)) == 3
+    finally:
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
+        await shelf.close()
+
+
+async def test_a_shelf_that_is_opened_with_many_vectors_and_no_index_makes_it(tmp_path: Path) -> None:
+    """A daemon may be stopped between the vectors and their index."""
+    first = await Shelf.open(tmp_path / "shelf", WIDE)
+    await first.add_vectors(random_vectors(5_000))
+    await first.close()
+    assert await indexed_vectors(tmp_path / "shelf") is None
+    second = await Shelf.open(tmp_path / "shelf", WIDE)
+    tending = asyncio.create_task(second.tend_forever())
+    try:
+        await all_indexed(tmp_path / "shelf", 5_000)
+    finally:
+        tending.cancel()
+        await asyncio.gather(tending, return_exceptions=True)
+        await second.close()
 
 
 async def test_new_rows_that_come_while_another_write_goes_on_are_written_together(shelf: Shelf, tmp_path: Path) -> None:

@@ -14,8 +14,26 @@ PROSE = " ".join(f"Sentence number {n} says a little more about the matter." for
 CODE = "\n".join(f"value_{n} = compute(value_{n - 1}, step={n})" for n in range(1, 60))
 
 
-def hit(text: str, *, title: str = "Page", path: tuple[str, ...] = ("Guide", "Start"), url: str = "https://x.org/a#s") -> Hit:
-    return Hit(chunk_id="c", page_id="p", docset_id="d", url=url, title=title, path=path, text=text, score=0.5)
+def hit(
+    text: str,
+    *,
+    before: tuple[str, ...] = (),
+    after: tuple[str, ...] = (),
+    title: str = "Page",
+    path: tuple[str, ...] = ("Guide", "Start"),
+    url: str = "https://x.org/a#s",
+) -> Hit:
+    return Hit("c", "p", "d", url=url, title=title, path=path, text=text, score=0.5, before=before, after=after)
+
+
+def joined(*pieces: str) -> str:
+    """Pieces as one text, which begins with the first paragraph of the first, that of others only when it is another."""
+    signature = pieces[0].split("\n\n")[0] + "\n\n"
+    return "\n\n".join([pieces[0], *(piece[len(signature) :] if piece.startswith(signature) else piece for piece in pieces[1:])])
+
+
+def whole(found: Hit) -> str:
+    return joined(*found.before, found.text, *found.after)
 
 
 def test_a_hit_that_fits_is_given_whole_in_the_documented_format() -> None:
@@ -49,6 +67,57 @@ def test_an_exact_fit_is_not_truncated_and_one_character_less_is(formatted: bool
     snippets, truncated = fit(found, needed - 1, formatted=formatted)
     assert truncated
     assert [s.content == PROSE for s in snippets] == [True, False]
+
+
+@pytest.mark.parametrize("formatted", [True, False])
+@pytest.mark.parametrize(
+    ("lacking", "expected"),
+    [
+        (0, "one two CORE four five"),
+        (1, "one two CORE four"),
+        (6, "one two CORE four"),
+        (7, "one two CORE"),
+        (12, "one two CORE"),
+        (13, "two CORE"),
+        (17, "two CORE"),
+        (18, "CORE"),
+        (22, "CORE"),
+    ],
+)
+def test_a_hit_without_room_loses_what_follows_it_and_then_what_leads_up_to_it(
+    lacking: int, expected: str, formatted: bool
+) -> None:
+    core = PROSE[:1_000]
+    found = hit(core, before=("one", "two"), after=("four", "five"))
+    needed = fit([found], 10**6, formatted=formatted)[0][0].char_count
+    (snippet,), truncated = fit([found], needed - lacking, formatted=formatted)
+    assert snippet.content == "\n\n".join(expected.split()).replace("CORE", core)
+    assert snippet.char_count <= needed - lacking
+    assert truncated is (lacking > 0)
+
+
+def test_the_signature_above_every_piece_of_an_entry_is_shown_once() -> None:
+    first, second, third = (f"`open(path, mode)`\n\n{text * 10}" for text in ("It opens. ", "It waits. ", "It fails. "))
+    found = hit(second, before=(first,), after=(third,))
+    (snippet,), _ = fit([found], 10**6, formatted=False)
+    assert snippet.content.count("`open(path, mode)`") == 1
+    assert snippet.content.startswith("`open(path, mode)`\n\nIt opens.")
+    (alone,), truncated = fit([found], len(second), formatted=False)
+    assert (alone.content, truncated) == (second, True)
+    (exact,), truncated = fit([found], len(snippet.content), formatted=False)
+    assert (exact, truncated) == (snippet, False)
+
+
+def test_a_hit_that_does_not_even_fit_alone_is_cut() -> None:
+    (piece,), truncated = fit([hit(PROSE, before=("one", "two"), after=("four", "five"))], 500, formatted=False)
+    assert (piece.content, truncated) == (cut(PROSE, 500), True)
+
+
+def test_what_a_hit_leaves_by_losing_its_neighbours_is_for_the_next_one() -> None:
+    found = [hit("x" * 300, before=("b" * 300,)), hit("y" * 50)]
+    snippets, truncated = fit(found, 400, formatted=False)
+    assert [s.content for s in snippets] == ["x" * 300, "y" * 50]
+    assert truncated
 
 
 @pytest.mark.parametrize(("remaining", "is_cut"), [(MIN_CUT_CHARS - 1, False), (MIN_CUT_CHARS, True)])
@@ -136,6 +205,8 @@ HITS = st.lists(
     st.builds(
         hit,
         TEXTS,
+        before=st.lists(st.sampled_from(["Before it.", PROSE[:300]]), max_size=3).map(tuple),
+        after=st.lists(st.sampled_from(["After it.", f"```python\n{CODE[:300]}\n```"]), max_size=3).map(tuple),
         title=st.sampled_from(["", "Title", "A long title " * 15]),
         path=st.sampled_from([(), ("One",), ("One", "Two" * 20)]),
     ),
@@ -148,12 +219,20 @@ HITS = st.lists(
 def test_the_budget_holds_and_truncated_is_exact(hits: list[Hit], max_total_chars: int, formatted: bool) -> None:
     snippets, truncated = fit(hits, max_total_chars, formatted=formatted)
     assert sum(s.char_count for s in snippets) <= max_total_chars
-    assert truncated == ([(s.hit, s.content) for s in snippets] != [(h, h.text) for h in hits])
+    assert truncated == ([(s.hit, s.content) for s in snippets] != [(h, whole(h)) for h in hits])
     for snippet in snippets:
         assert_counted(snippet, formatted)
+        if snippet.content not in parts(snippet.hit):
+            assert snippet.hit.text.startswith((snippet.content, snippet.content.rpartition("\n")[0]))
     identities = [id(h) for h in hits]
     places = [identities.index(id(s.hit)) for s in snippets]
     assert places == sorted(places)
+
+
+def parts(found: Hit) -> set[str]:
+    """The hit with all its neighbours, without those that follow, the last first, and then without those that lead up to it."""
+    narrower = {joined(*found.before[count:], found.text) for count in range(len(found.before) + 1)}
+    return narrower | {joined(*found.before, found.text, *found.after[:count]) for count in range(len(found.after) + 1)}
 
 
 def assert_counted(snippet: Snippet, formatted: bool) -> None:

@@ -6,11 +6,12 @@ chunks.waiting → is the text known? → embed → chunks.remember_vectors → 
 import asyncio
 import logging
 
+from docworker.chunking import embedded_text
 from docworker.embedding.loader import ModelLoader
 from docworker.store import chunks
 from docworker.store.catalog import Catalog
-from docworker.store.chunks import Listed
-from docworker.store.shelf import Shelf, VectorRow
+from docworker.store.chunks import Waiting
+from docworker.store.shelf import Row, Shelf, VectorRow
 
 _log = logging.getLogger(__name__)
 _BATCH = 128  # about a second of work on two cores: a stop waits no longer, a crash repeats no more
@@ -32,11 +33,11 @@ async def embed_forever(catalog: Catalog, shelf: Shelf, model: ModelLoader, list
         await listed.wait()
 
 
-async def _embed(catalog: Catalog, shelf: Shelf, model: ModelLoader, model_id: str, waiting: list[Listed]) -> None:
+async def _embed(catalog: Catalog, shelf: Shelf, model: ModelLoader, model_id: str, waiting: list[Waiting]) -> None:
     """Give chunks their vectors. Each distinct text is embedded once, ever."""
     rows = await shelf.load([chunk.chunk_id for chunk in waiting])
     waiting = [chunk for chunk in waiting if chunk.chunk_id in rows]  # the others come when the shelf is rebuilt
-    texts = {chunk.text_hash: rows[chunk.chunk_id].search_text for chunk in waiting}
+    texts = {chunk.text_hash: _embedded_text(rows[chunk.chunk_id]) for chunk in waiting}
     vectors = await catalog.read(chunks.vectors, model_id, texts)
     unknown = sorted(texts.keys() - vectors.keys(), key=lambda text_hash: len(texts[text_hash]))
     if unknown:
@@ -46,3 +47,7 @@ async def _embed(catalog: Catalog, shelf: Shelf, model: ModelLoader, model_id: s
     await shelf.add_vectors([VectorRow(chunk.chunk_id, chunk.docset_id, vectors[chunk.text_hash]) for chunk in waiting])
     gone = await catalog.write(chunks.mark_embedded, [chunk.chunk_id for chunk in waiting])
     await shelf.remove(gone)  # their page changed, or their docset was deleted, while they were embedded
+
+
+def _embedded_text(row: Row) -> str:
+    return embedded_text(row.title, row.path, row.text)

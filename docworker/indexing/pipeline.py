@@ -201,5 +201,5 @@ def _row(chunk: Chunk, page_id: str, docset_id: str, url: str, title: str) -> Ro
         path=chunk.path,
         anchor=chunk.anchor,
         text=chunk.text,
-        search_text=chunk.search_text,
+        words=chunk.words,
     )

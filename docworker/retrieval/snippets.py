@@ -1,17 +1,20 @@
 """Hits → snippets inside a budget of characters. Pure.
 
-A hit that fits is given whole; one that does not is cut at the best boundary if at least 200 characters of the budget
-remain, else left out. Every character that is handed over counts, the lines above the content included.
+A hit is given with all its neighbours that fit: without the last ones first. If it does not fit alone, it is cut at the best
+boundary if at least 200 characters of the budget remain, else left out. Every character that is handed over counts, the
+lines above the content included.
 """
 
 import re
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 from docworker.chunking import FENCE
 from docworker.model import Hit, Snippet
 
 # Contract: with less than this left, a piece of a result is not worth its place.
 MIN_CUT_CHARS = 200
+_GLUE = "\n\n"  # between a hit and its neighbours
 _BOUNDARIES = (
     re.compile(r"\n\n"),  # paragraph
     re.compile(r"\n"),  # line of code, list item, table row
@@ -27,9 +30,9 @@ def fit(hits: Iterable[Hit], max_total_chars: int, *, formatted: bool) -> tuple[
     remaining, truncated = max_total_chars, False
     for hit in hits:
         head = _head(hit) if formatted else ""
-        content = hit.text
+        content, whole = _widest(hit, remaining - len(head))
+        truncated |= not whole
         if len(head) + len(content) > remaining:
-            truncated = True
             content = cut(content, remaining - len(head)) if remaining >= MIN_CUT_CHARS else ""
             if not content:
                 continue
@@ -37,6 +40,26 @@ def fit(hits: Iterable[Hit], max_total_chars: int, *, formatted: bool) -> tuple[
         snippets.append(Snippet(hit, content, head + content if formatted else None, count))
         remaining -= count
     return snippets, truncated
+
+
+def _widest(hit: Hit, room: int) -> tuple[str, bool]:
+    """The hit with as many of its neighbours as there is room for, what leads up to it before what follows; and whether
+    that is all of it."""
+    before, after = deque(hit.before), list(hit.after)
+    while True:
+        text = _joined((*before, hit.text, *after))
+        if len(text) <= room or not (before or after):
+            return text, len(before) + len(after) == len(hit.before) + len(hit.after)
+        if after:
+            after.pop()
+        else:
+            before.popleft()
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """Pieces of one section as one text; the signature that stands above every piece of an API entry only once."""
+    signature = pieces[0].partition(_GLUE)[0] + _GLUE
+    return _GLUE.join((pieces[0], *(piece.removeprefix(signature) for piece in pieces[1:])))
 
 
 def _head(hit: Hit) -> str:

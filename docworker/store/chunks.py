@@ -1,27 +1,87 @@
 """Chunks and vectors in the catalog. Each function takes a connection and runs inside the caller's transaction."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import apsw
 
+from docworker.model import Member
+from docworker.store.symbols import key
+
+# Of one section; the passage that shows some of them is shorter.
+_MAX_MEMBERS = 200
+# Chunks looked at for one name.
+_MAX_LOOKED_AT = 200
+
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """A chunk that the catalog vouches for; `seq` is its place in the order of embedding."""
+class Waiting:
+    """A listed chunk without its vector; `seq` is its place in the order of embedding."""
 
     seq: int
     chunk_id: str
-    page_id: str
     docset_id: str
     text_hash: str
 
 
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A chunk that the catalog vouches for; see `docworker.model.Candidate`. `embedded` is 1 when its vector is on the shelf."""
+
+    chunk_id: str
+    page_id: str
+    docset_id: str
+    ordinal: int
+    section: int
+    page_chunks: int
+    embedded: int
+
+
 def listed(db: apsw.Connection, ids: Sequence[str]) -> dict[str, Listed]:
     """Those of `ids` that belong to an indexed page. Anything else on the shelf is half-finished or stale."""
-    marks = ",".join("?" * len(ids))
-    rows = db.execute(f"SELECT seq, id, page_id, docset_id, text_hash FROM chunks WHERE id IN ({marks})", tuple(ids))
-    return {row[1]: Listed(*row) for row in rows}
+    rows = db.execute(
+        "SELECT id, page_id, docset_id, ordinal, section,"
+        " (SELECT max(ordinal) + 1 FROM chunks AS last WHERE last.page_id = chunks.page_id), embedded"
+        f" FROM chunks WHERE id IN ({_marks(ids)})",
+        tuple(ids),
+    )
+    return {row[0]: Listed(*row) for row in rows}
+
+
+def sections(db: apsw.Connection, of: Collection[tuple[str, int]]) -> dict[tuple[str, int], list[Member]]:
+    """The chunks of sections, each named by its page's id and its first ordinal, in page order."""
+    found: dict[tuple[str, int], list[Member]] = {}
+    for page_id, section in of:
+        rows = db.execute(
+            "SELECT id, ordinal, chars FROM chunks WHERE page_id = ?1 AND ordinal >= ?2 AND section = ?2"
+            " ORDER BY ordinal LIMIT ?3",
+            (page_id, section, _MAX_MEMBERS),
+        )
+        found[page_id, section] = [Member(*row) for row in rows]
+    return found
+
+
+def explaining(db: apsw.Connection, names: Iterable[str], docset_ids: Collection[str] | None, limit: int) -> dict[str, str]:
+    """Ids of chunks that explain one of these names, and the name; at most `limit` for each.
+
+    A name is found whole (`asyncio.create_task`), then by its end (`create_task`), in any case. Where more than `limit`
+    chunks explain it, it tells nothing and finds none.
+    """
+    found: dict[str, str] = {}
+    within = "" if docset_ids is None else f"AND s.docset_id IN ({_marks(docset_ids)})"
+    for name in names:
+        wanted = name.rstrip("()").casefold()
+        rows = db.execute(
+            "SELECT s.name, c.id FROM symbols s JOIN pages p ON p.seq = s.page_seq"
+            " JOIN chunks c ON c.page_id = p.id AND c.ordinal = s.chunk"
+            f" WHERE s.key = ? {within} ORDER BY c.seq LIMIT ?",
+            (key(name), *(docset_ids or ()), _MAX_LOOKED_AT),
+        ).fetchall()
+        named = [(str(symbol).rstrip("()").casefold(), str(id_)) for symbol, id_ in rows]
+        exact = [id_ for symbol, id_ in named if symbol == wanted] or [id_ for symbol, id_ in named if symbol.endswith(wanted)]
+        if len(exact) <= limit:
+            found |= {id_: name for id_ in exact if id_ not in found}
+    return found
 
 
 def all_ids(db: apsw.Connection) -> set[str]:
@@ -29,7 +89,7 @@ def all_ids(db: apsw.Connection) -> set[str]:
     return {row[0] for row in db.execute("SELECT id FROM chunks")}
 
 
-def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> list[Listed]:
+def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> list[Waiting]:
     """Up to `limit` chunks of one docset whose vector is not on the shelf, oldest first: the seed and what is near it.
 
     The docset with the fewest waiting comes first, so that a small one is not kept waiting by a large one. `after_seq`
@@ -40,11 +100,11 @@ def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> li
     ).fetchall()
     for (docset_id,) in docset_ids:
         rows = db.execute(
-            "SELECT seq, id, page_id, docset_id, text_hash FROM chunks"
+            "SELECT seq, id, docset_id, text_hash FROM chunks"
             " WHERE docset_id = ? AND embedded = 0 AND seq > ? ORDER BY seq LIMIT ?",
             (docset_id, after_seq.get(str(docset_id), 0), limit),
         )
-        if found := [Listed(*row) for row in rows]:
+        if found := [Waiting(*row) for row in rows]:
             return found
     return []
 
@@ -93,3 +153,7 @@ def adopt_model(db: apsw.Connection, model: str) -> bool:
         return False
     db.execute("UPDATE chunks SET embedded = 0")
     return True
+
+
+def _marks(values: Collection[object]) -> str:
+    return ",".join("?" * len(values))

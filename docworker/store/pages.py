@@ -146,13 +146,24 @@ def commit_indexed(
         "INSERT OR IGNORE INTO passages (docset_id, hash, page_seq) VALUES (?, ?, ?)",
         ((claimed.docset_id, hash_, me.seq) for hash_ in intent.passages),
     )
-    symbols.keep(db, claimed.docset_id, me.seq, document.symbols)
+    symbols.keep(db, claimed.docset_id, me.seq, document.symbols, intent.chunks)
     db.executemany("DELETE FROM chunks WHERE id = ?", ((id_,) for id_ in intent.remove))
     db.executemany(
-        "INSERT INTO chunks (id, page_id, docset_id, ordinal, text_hash, embedded) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (id) DO UPDATE SET ordinal = excluded.ordinal, embedded = max(embedded, excluded.embedded)",
+        "INSERT INTO chunks (id, page_id, docset_id, ordinal, section, anchor, chars, text_hash, embedded)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ordinal = excluded.ordinal,"
+        " section = excluded.section, anchor = excluded.anchor, embedded = max(embedded, excluded.embedded)",
         (
-            (chunk.id, claimed.page_id, claimed.docset_id, chunk.ordinal, chunk.text_hash, chunk.id in with_vector)
+            (
+                chunk.id,
+                claimed.page_id,
+                claimed.docset_id,
+                chunk.ordinal,
+                chunk.section,
+                chunk.anchor,
+                len(chunk.text),
+                chunk.text_hash,
+                chunk.id in with_vector,
+            )
             for chunk in intent.chunks
         ),
     )

@@ -87,7 +87,8 @@ CREATE TABLE symbols (
     page_seq  INTEGER NOT NULL REFERENCES pages (seq) ON DELETE CASCADE,
     name      TEXT NOT NULL,
     kind      TEXT NOT NULL,
-    anchor    TEXT
+    anchor    TEXT,
+    chunk     INTEGER                           -- ordinal of the chunk that explains it
 ) STRICT;
 CREATE INDEX symbols_by_key ON symbols (key, docset_id);
 CREATE INDEX symbols_by_page ON symbols (page_seq);
@@ -105,6 +106,9 @@ CREATE TABLE chunks (
     page_id   TEXT NOT NULL REFERENCES pages (id) ON DELETE CASCADE,
     docset_id TEXT NOT NULL,
     ordinal   INTEGER NOT NULL,
+    section   INTEGER NOT NULL,                 -- ordinal of the first chunk of its section
+    anchor    TEXT,
+    chars     INTEGER NOT NULL,                 -- of its text
     text_hash TEXT NOT NULL,                    -- of what is embedded
     embedded  INTEGER NOT NULL                  -- 1: its vector is on the shelf
 ) STRICT;

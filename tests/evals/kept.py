@@ -129,7 +129,7 @@ class Kept:
 
 def stamp(model_id: str) -> str:
     """What an index depends on: the code that makes chunks of pages, and the model."""
-    files = [*sorted((_CODE / "extract").rglob("*.py")), _CODE / "chunking.py", _CODE / "urls.py"]
+    files = [*sorted((_CODE / "extract").rglob("*.py")), _CODE / "chunking.py", _CODE / "urls.py", _CODE / "words.py"]
     return hashlib.sha256(f"{_hash(files)} {model_id}".encode()).hexdigest()[:16]
 
 

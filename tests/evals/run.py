@@ -4,6 +4,7 @@
     … --compare OLD.json                                     and say which questions got better or worse since
     … --setting NAME=VALUE   --field NAME=JSON               the daemon, or each request, with something more: see Variant
 
+The same index then answers the same questions ranked by BM25 alone, by vectors alone and by plain RRF of the two.
 Each question is asked one after the other: with its corpus alone (topK 5; then topK 20 within 2,000, 4,000 and 8,000
 characters), and with every corpus of the index at once (topK 5). The prompts that a corpus cannot answer must find nothing.
 Documentation is served from what `make corpora` unpacked, at ports from 17501 on, only while it is indexed.
@@ -36,6 +37,7 @@ from tests.evals.report import Asked, Refused
 _ROOT = Path(__file__).parent.parent.parent
 _BUDGETS = (2_000, 4_000, 8_000)
 _PLENTY = 1_000_000
+_ABLATIONS = {"BM25 only": "words", "vectors only": "vectors", "plain RRF": "rrf"}
 _WARM_UP = ("how to begin", "configuration", "error")
 
 
@@ -195,12 +197,31 @@ def _summary(run: Run) -> dict[str, dict[str, dict[str, float]]]:
     }
 
 
-def _evaluate(kept: Kept, corpora: Sequence[str], variant: Variant) -> dict[str, Any]:
-    """Ask, and put together what is written."""
+def _run(kept: Kept, corpora: Sequence[str], variant: Variant) -> Run:
+    """Ask a daemon of its own."""
     with kept.daemon(**variant.settings) as daemon:
         wait_for_model(daemon)
         wait_for_vectors(daemon, [id_ for corpus in corpora for id_ in docset_ids(daemon, corpus)])
-        run = ask_all(daemon, corpora, variant)
+        return ask_all(daemon, corpora, variant)
+
+
+def _side_by_side(runs: Mapping[str, Run]) -> dict[str, dict[str, float]]:
+    """The overall figures of several rankings."""
+    rows = {}
+    for name, run in runs.items():
+        alone, among_all = report.averages(run.asked, lambda each: each.own), report.averages(run.asked, lambda each: each.all)
+        silent = report.silence(run.refused).get("overall", {}).get("silent", 0.0)
+        rows[name] = alone["overall"] | {"all Hit@5": among_all["overall"]["Hit@5"], "negatives silent": silent}
+    return rows
+
+
+def _evaluate(kept: Kept, corpora: Sequence[str], variant: Variant, *, ablations: bool) -> dict[str, Any]:
+    """Ask, and put together what is written."""
+    run = _run(kept, corpora, variant)
+    runs = {"as it is": run}
+    for name, ranking in _ABLATIONS.items() if ablations else ():
+        print(f"{name}:", file=sys.stderr)
+        runs[name] = _run(kept, corpora, Variant({**variant.settings, "ranking": ranking}, variant.fields))
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "docworker": __version__,
@@ -209,7 +230,7 @@ def _evaluate(kept: Kept, corpora: Sequence[str], variant: Variant) -> dict[str,
         "settings": dict(variant.settings),
         "fields": dict(variant.fields),
         "index": {name: asdict(made) for name, made in kept.index.corpora.items()},
-        "tables": _summary(run),
+        "tables": _summary(run) | {"side by side": _side_by_side(runs)},
         "gold pages that are not indexed": run.missing,
         "questions": {each.id: asdict(each) for each in run.asked},
         "negatives": {each.id: asdict(each) for each in run.refused},
@@ -262,6 +283,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, metavar="FILE", help="where the result is written; FOLDER/result.json by default")
     parser.add_argument("--fresh", action="store_true", help="index again even what is current")
     parser.add_argument("--reshelve", action="store_true", help="make the shelf again from the catalog: after a change to it")
+    parser.add_argument("--no-ablations", action="store_true", help="only as it is, not BM25, vectors and RRF alone")
     parser.add_argument("--compare", type=Path, metavar="FILE", help="a result of before")
     parser.add_argument("--setting", type=_pair, action="append", default=[], metavar="NAME=VALUE", help="of the daemon")
     parser.add_argument("--field", type=_pair, action="append", default=[], metavar="NAME=JSON", help="of each /retrieve")
@@ -275,7 +297,7 @@ def main() -> int:
     try:
         kept = Kept(given.keep.absolute())
         kept.bring_up_to_date(corpora, given.tree.absolute(), fresh=given.fresh, reshelve=given.reshelve)
-        result = _evaluate(kept, corpora, variant)
+        result = _evaluate(kept, corpora, variant, ablations=not given.no_ablations)
     except (RuntimeError, httpx.HTTPError, subprocess.TimeoutExpired, DocworkerError) as error:
         print(error, file=sys.stderr)
         return 1
