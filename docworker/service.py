@@ -142,7 +142,7 @@ class Service:
             Question(
                 request.query,
                 request.top_k,
-                request.docset_ids,
+                None if request.docset_ids is None else list(dict.fromkeys(request.docset_ids)),
                 request.max_chunks_per_page,
                 request.max_total_chars,
                 request.format_snippets,

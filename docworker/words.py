@@ -29,7 +29,7 @@ _PART = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 _NAME = re.compile(
     r"`(?P<quoted>[^`\n]+)`"
     r"|(?<![\w-])(?P<option>--?[A-Za-z][\w-]*)"
-    r"|(?<!\w)(?P<qualified>[^\W\d][\w$]*(?:(?:\.|::|->|#)[^\W\d][\w$]*)+)"
+    r"|(?<![\w$])(?P<qualified>[^\W\d][\w$]*(?:(?:\.|::|->|#)[^\W\d][\w$]*)+)"
     r"|(?<!\w)(?P<joined>\w*_\w+)"
     r"|(?<!\w)(?P<cased>[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*)"
     r"|(?<!\w)(?P<called>\w++)(?=\()"
@@ -53,6 +53,17 @@ _COMMON = frozenset(_COMMON_TEXT.split())
 def index_words(text: str) -> list[str]:
     """The words of a passage, in order, each in every form that it is found by."""
     return [form for match in _WORD.finditer(text) for form in _forms(match)]
+
+
+def prose(text: str) -> str:
+    """A long prompt without what is no prose: fenced blocks and indented lines, such as code and the frames of a traceback."""
+    kept, fenced = [], False
+    for line in text.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+        elif not fenced and not line.startswith(("  ", "\t")):
+            kept.append(line)
+    return "\n".join(kept) if any(map(str.strip, kept)) else text
 
 
 def question_words(text: str) -> Counter[str]:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docworker import SCHEMA_VERSION
+from docworker.chunking import chunk
 from docworker.errors import StoreError
 from docworker.model import (
     Asked,
@@ -1935,3 +1936,36 @@ async def test_the_markdown_twin_of_an_indexed_page_becomes_another_address_of_i
     assert (await trace_of(catalog, A)).target == SEED
     await index(catalog, other, replace(intent(text="alone"), twins=(f"{SITE}/nowhere",)))
     assert (await trace_of(catalog, B)).state == PageState.INDEXED
+
+
+async def test_a_whole_name_is_found_among_many_with_the_same_end(catalog: Catalog) -> None:
+    await with_names(catalog, *(f"Class{number}.new" for number in range(300)))
+    assert await explained(catalog, "Class250.new") == {"aaa250": "Class250.new"}
+
+
+async def test_the_end_of_a_name_begins_at_one_of_its_parts(catalog: Catalog) -> None:
+    await with_names(catalog, "asyncio.run", "hashlib.md.update")
+    assert await explained(catalog, "io.run", "d.update") == {}
+
+
+async def test_a_chunk_counts_once_however_many_of_its_names_end_so(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    document = naming(*(Symbol(f"C{n}.f", "method", "here") for n in range(30)))
+    await index(catalog, await claim(catalog), intent(piece("a", 0, anchor="here")), document=document)
+    assert await explained(catalog, "f") == {"a": "f"}
+
+
+async def test_a_name_without_an_anchor_is_explained_by_its_page(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    listed = (piece("a", 0, anchor="top"), piece("b", 1, anchor="x"))
+    await index(catalog, await claim(catalog), intent(*listed), document=naming(Symbol("git rebase", "command", None)))
+    assert await explained(catalog, "git rebase") == {"a": "git rebase"}
+
+
+async def test_names_of_sections_that_were_joined_are_explained_by_the_chunk_of_both(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    codes = ("ERR_A_CLOSED", "ERR_B_CLOSED")
+    sections = (Section(2, "Codes", "codes", "All."), *(Section(3, code, code.lower(), "It was closed.") for code in codes))
+    document = Document("Errors", None, sections, tuple(Symbol(code, "symbol", code.lower()) for code in codes))
+    await index(catalog, await claim(catalog), intent(*chunk(document, "aaa", SEED)), document=document)
+    assert len({*(await explained(catalog, codes[0])), *(await explained(catalog, codes[1]))}) == 1

@@ -273,3 +273,29 @@ def test_a_question_in_a_long_prompt_with_code_finds_its_page(handbook: Handbook
 def test_a_prompt_about_nothing_on_the_site_finds_nothing(handbook: Handbook, query: str) -> None:
     body = handbook.ask(query, topK=20, maxTotalChars=20_000)
     assert (body["results"], body["totalChars"], body["truncated"]) == ([], 0, False)
+
+
+QUESTION = "How do I use docworker on a machine without internet?"
+FRAMES = "\n".join(
+    f'  File "/srv/app/module_{n}.py", line {n}, in handler_{n}\n    await self.process_{n}(request)' for n in range(40)
+)
+TRACEBACK = f"Traceback (most recent call last):\n{FRAMES}\nTimeoutError: the upstream did not answer"
+STEPS = "\n".join(f"def step_{n}(value, other):\n    return normalise(value * {n} + other, factor={n})" for n in range(40))
+
+
+@pytest.mark.parametrize(
+    "before", [TRACEBACK, f"```python\n{STEPS}\n```", f"{CODE}\n\n" * 8], ids=["frames", "code", "the same again"]
+)
+def test_a_question_after_much_code_finds_its_page(handbook: Handbook, before: str) -> None:
+    assert "Offline use" in handbook.titles(f"{before}\n\n{QUESTION}", topK=3)
+
+
+def test_a_docset_that_is_named_again_and_again_is_one_docset(handbook: Handbook) -> None:
+    once, often = (handbook.daemon.post("/retrieve", query=QUESTION, docsetIds=[handbook.docset_id] * n) for n in (1, 50))
+    assert once["results"]
+    assert once == often
+
+
+def test_a_long_list_ends_where_only_weak_results_would_follow(handbook: Handbook) -> None:
+    scores = [each["score"] for each in handbook.ask("robots.txt", topK=100, maxTotalChars=10**6, maxChunksPerPage=50)["results"]]
+    assert scores[-1] >= scores[0] / 2 - 0.15  # a further passage of a page counts less

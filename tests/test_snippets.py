@@ -97,7 +97,7 @@ def test_a_hit_without_room_loses_what_follows_it_and_then_what_leads_up_to_it(
 
 
 def test_the_signature_above_every_piece_of_an_entry_is_shown_once() -> None:
-    first, second, third = (f"`open(path, mode)`\n\n{text * 10}" for text in ("It opens. ", "It waits. ", "It fails. "))
+    first, second, third = (f"`open(path, mode)`\n\n{text * 30}" for text in ("It opens. ", "It waits. ", "It fails. "))
     found = hit(second, before=(first,), after=(third,))
     (snippet,), _ = fit([found], 10**6, formatted=False)
     assert snippet.content.count("`open(path, mode)`") == 1
@@ -251,3 +251,7 @@ def test_a_cut_is_a_beginning_of_the_text_with_its_fences_closed(text: str, limi
     if result != text:
         assert are_balanced(result)
         assert text.startswith(result) or text.startswith(result.rpartition("\n")[0])
+
+
+def test_with_less_than_200_characters_left_nothing_is_given_in_part() -> None:
+    assert fit([hit("x" * 100, after=("y" * 500,))], 150, formatted=False) == ([], True)

@@ -65,3 +65,9 @@ def test_counts_are_those_of_all_chunks_of_the_docsets_in_any_order(
     joined = [(id_, " ".join(words)) for id_, words in chunks]
     for vocabulary in (counted(*joined), counted(*joined[::-1])):
         assert vocabulary.times("abcdefg", docset_ids) == ({word: times[word] for word in "abcdefg"}, len(within))
+
+
+def test_a_docset_that_is_named_twice_counts_once() -> None:
+    vocabulary = Vocabulary()
+    vocabulary.count("one", "task")
+    assert vocabulary.times(["task"], ["one", "one"]) == vocabulary.times(["task"], ["one"])

@@ -18,7 +18,7 @@ from docworker.store import chunks
 from docworker.store.catalog import Catalog
 from docworker.store.shelf import Row, Shelf
 from docworker.urls import with_anchor
-from docworker.words import named_words, names, question_words
+from docworker.words import named_words, names, prose, question_words
 
 # How many each search contributes: enough that the cap per page and the fold of equal texts leave 100 of them.
 _DEPTH = 200
@@ -30,8 +30,11 @@ _MAX_WORDS = 48
 _MAX_EXPLAINING = 20
 # Passages chosen beyond those asked for, in the place of such as say the same as others.
 _SPARE = 5
-# Characters that the model sees of a question, about: its beginning and its end.
+# Characters that the model sees of a question, about. A longer one is asked without its code, then by its beginning and its end.
 _MODEL_SEES = 1_000
+# What scores less than this share of the best only fills a list. Of the pages that answer a question of fixtures/evals, and are
+# among the first five, 0.4 % do.
+_WORTH = 0.5
 # In a list of so many places another page is worth more than another passage of the same; in a longer one places are not scarce.
 _SHORT_LIST = 10
 
@@ -111,22 +114,23 @@ class Searcher:
     async def find(self, question: Question, watch: _Stopwatch | None = None) -> Found:
         """All three searches, as far as the catalog lists what they find."""
         watch = watch or _Stopwatch()
-        words = question_words(question.text)
+        text = question.text if len(question.text) <= _MODEL_SEES else prose(question.text)
+        words = question_words(text)
         times, chunk_count = self._shelf.times(words, question.docset_ids)
-        wanted = Wanted.of(words, named_words(question.text), times, chunk_count, _MAX_WORDS)
+        wanted = Wanted.of(words, named_words(text), times, chunk_count, _MAX_WORDS)
         by_vector, by_words, by_name = await asyncio.gather(
-            self._by_vector(question, watch), self._by_words(wanted, question, watch), self._by_name(question, watch)
+            self._by_vector(text, question, watch), self._by_words(wanted, question, watch), self._by_name(question, watch)
         )
         with watch.step("catalog"):
             candidates, by_meaning = await self._candidates(by_vector, by_words, by_name)
         return Found(wanted, candidates, by_meaning)
 
-    async def _by_vector(self, question: Question, watch: _Stopwatch) -> dict[str, float] | None:
+    async def _by_vector(self, text: str, question: Question, watch: _Stopwatch) -> dict[str, float] | None:
         """Cosines by chunk id; None when nothing can be found by meaning."""
         if self._ranking == "words":
             return None
         with watch.step("embed"):
-            vector = await self._model.embed_question(_seen(question.text))
+            vector = await self._model.embed_question(_seen(text))
         if vector is None:
             return None
         with watch.step("vectors"):
@@ -176,7 +180,7 @@ class Searcher:
         if self._ranking != "scored":
             return _plain(found.candidates)
         scored, evidence = scoring.score(found.candidates, found.wanted, by_meaning=found.by_meaning)
-        return scored if evidence >= 0 else []
+        return [each for each in scored if each.score >= _WORTH * scored[0].score] if evidence >= 0 else []
 
     async def _choose(self, scored: Sequence[Scored], question: Question) -> list[Passage]:
         places = question.top_k + _SPARE

@@ -31,8 +31,8 @@ def fit(hits: Iterable[Hit], max_total_chars: int, *, formatted: bool) -> tuple[
     for hit in hits:
         head = _head(hit) if formatted else ""
         content, whole = _widest(hit, remaining - len(head))
-        truncated |= not whole
-        if len(head) + len(content) > remaining:
+        if not whole:
+            truncated = True
             content = cut(content, remaining - len(head)) if remaining >= MIN_CUT_CHARS else ""
             if not content:
                 continue
@@ -49,7 +49,7 @@ def _widest(hit: Hit, room: int) -> tuple[str, bool]:
     while True:
         text = _joined((*before, hit.text, *after))
         if len(text) <= room or not (before or after):
-            return text, len(before) + len(after) == len(hit.before) + len(hit.after)
+            return text, len(text) <= room and len(before) + len(after) == len(hit.before) + len(hit.after)
         if after:
             after.pop()
         else:

@@ -74,13 +74,14 @@ def explaining(db: apsw.Connection, names: Iterable[str], docset_ids: Collection
         rows = db.execute(
             "SELECT s.name, c.id FROM symbols s JOIN pages p ON p.seq = s.page_seq"
             " JOIN chunks c ON c.page_id = p.id AND c.ordinal = s.chunk"
-            f" WHERE s.key = ? {within} ORDER BY c.seq LIMIT ?",
-            (key(name), *(docset_ids or ()), _MAX_LOOKED_AT),
+            f" WHERE s.key = ? {within} ORDER BY lower(s.name) != ?, c.seq LIMIT ?",
+            (key(name), *(docset_ids or ()), wanted, _MAX_LOOKED_AT),
         ).fetchall()
         named = [(str(symbol).rstrip("()").casefold(), str(id_)) for symbol, id_ in rows]
-        exact = [id_ for symbol, id_ in named if symbol == wanted] or [id_ for symbol, id_ in named if symbol.endswith(wanted)]
-        if len(exact) <= limit:
-            found |= {id_: name for id_ in exact if id_ not in found}
+        whole = [id_ for symbol, id_ in named if symbol == wanted]
+        ids = dict.fromkeys(whole or [id_ for symbol, id_ in named if _ends_with(symbol, wanted)])
+        if len(ids) <= limit:
+            found |= {id_: name for id_ in ids if id_ not in found}
     return found
 
 
@@ -153,6 +154,12 @@ def adopt_model(db: apsw.Connection, model: str) -> bool:
         return False
     db.execute("UPDATE chunks SET embedded = 0")
     return True
+
+
+def _ends_with(symbol: str, wanted: str) -> bool:
+    """Whether it ends with these parts, and not in the middle of one: `asyncio.run` with `run`, not with `io.run`."""
+    before = symbol[: -len(wanted)]
+    return symbol.endswith(wanted) and not (before[-1:].isalnum() and wanted[:1].isalnum()) and before[-1:] != "_"
 
 
 def _marks(values: Collection[object]) -> str:

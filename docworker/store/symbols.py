@@ -2,12 +2,13 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import apsw
 
 from docworker.model import Chunk, Symbol
 
+_JOINED_HEADING = re.compile(r"^\*\*(.+)\*\*$", re.MULTILINE)  # of a small section in a chunk with others
 _PARTS = re.compile(r"[.:#/>]+|^-+")
 
 
@@ -20,23 +21,31 @@ def key(name: str) -> str:
 def keep(db: apsw.Connection, docset_id: str, page_seq: int, symbols: Iterable[Symbol], chunks: Iterable[Chunk] = ()) -> None:
     """Put these in the place of what a page explained before; each is explained in one of its `chunks`."""
     db.execute("DELETE FROM symbols WHERE page_seq = ?", (page_seq,))
-    at = defaultdict[str | None, list[Chunk]](list)
+    at, under = defaultdict[str | None, list[Chunk]](list), dict[str, Chunk]()
     for chunk in chunks:
         at[chunk.anchor].append(chunk)
+        for heading in (*chunk.path[-1:], *_JOINED_HEADING.findall(chunk.text)):
+            under.setdefault(_bare(heading), chunk)
     db.executemany(
         "INSERT INTO symbols (docset_id, key, page_seq, name, kind, anchor, chunk) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
-            (docset_id, key(each.name), page_seq, each.name, each.kind, each.anchor, _explained(each.name, at[each.anchor]))
+            (docset_id, key(each.name), page_seq, each.name, each.kind, each.anchor, _explained(each, at, under))
             for each in symbols
         ),
     )
 
 
-def _explained(name: str, chunks: Sequence[Chunk]) -> int | None:
-    """The ordinal of the first of these chunks that stands under the name, or else of the first."""
-    under = (chunk for chunk in chunks if chunk.path and name in chunk.path[-1])
-    found = next(under, chunks[0] if chunks else None)
-    return None if found is None else found.ordinal
+def _explained(symbol: Symbol, at: Mapping[str | None, Sequence[Chunk]], under: Mapping[str, Chunk]) -> int | None:
+    """The ordinal of the chunk at the symbol's anchor, of several the first whose heading has its name; where there is none,
+    of the chunk with its name as a heading, and of a symbol without anchor of the page's first."""
+    here = at.get(symbol.anchor, ())
+    named = (chunk for chunk in here if chunk.path and symbol.name in chunk.path[-1])
+    found = next(named, here[0] if here else under.get(_bare(symbol.name)))
+    return found.ordinal if found is not None else 0 if symbol.anchor is None else None
+
+
+def _bare(heading: str) -> str:
+    return heading.strip("`* ").partition("(")[0].casefold()
 
 
 def add_missing(db: apsw.Connection, docset_id: str, named: Iterable[tuple[str, Symbol]]) -> int:

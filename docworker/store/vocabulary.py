@@ -27,5 +27,5 @@ class Vocabulary:
 
     def times(self, words: Collection[str], docset_ids: Collection[str] | None) -> tuple[Mapping[str, int], int]:
         """How often each word stands in these docsets, and how many chunks they have. None: in all docsets."""
-        within = [id_ for id_ in (self._chunks if docset_ids is None else docset_ids) if id_ in self._chunks]
+        within = [id_ for id_ in dict.fromkeys(self._chunks if docset_ids is None else docset_ids) if id_ in self._chunks]
         return {word: sum(self._words[id_][word] for id_ in within) for word in words}, sum(self._chunks[id_] for id_ in within)
