@@ -5,13 +5,13 @@ the matter is more often the right one than a page that mentions it once:
 
       cosine                 how near the chunk is to the question in meaning
     + covered                how much of the question's words it holds
-    + cosine of the page     mean of its three nearest chunks
-    + covered by the page/2  how much of the question's words its candidates hold together
+    + 1.5 page_cosine        the mean of its page's three nearest chunks
+    + .5 page_covered        how much of the question's words its page's candidates hold together
     − .08 ln(chunks)         a long page holds everything somewhere
-    + named                  it explains a name that is most of the question
+    + .4 named²              it explains a name that is so much of the question
 
-All parts are absolute, 0 to 1, so that docsets of any size compare, and so that the sum tells how good the best answer is:
-under a floor there is none. The log in tests/evals tells what was tried instead.
+All parts are absolute, 0 to 1, so that docsets of any size compare; and so is the evidence that there is an answer at all. The
+log in tests/evals tells what was tried instead.
 """
 
 import math
