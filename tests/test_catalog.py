@@ -1969,3 +1969,9 @@ async def test_names_of_sections_that_were_joined_are_explained_by_the_chunk_of_
     document = Document("Errors", None, sections, tuple(Symbol(code, "symbol", code.lower()) for code in codes))
     await index(catalog, await claim(catalog), intent(*chunk(document, "aaa", SEED)), document=document)
     assert len({*(await explained(catalog, codes[0])), *(await explained(catalog, codes[1]))}) == 1
+
+
+async def test_vectors_of_texts_that_are_gone_are_looked_up_and_not_searched_for(catalog: Catalog) -> None:
+    plan = await catalog.read(lambda db: str(list(db.execute("EXPLAIN QUERY PLAN DELETE FROM vectors WHERE text_hash = 'x'"))))
+    assert "SEARCH vectors" in plan
+    assert "SCAN" not in plan

@@ -122,5 +122,5 @@ CREATE TABLE vectors (
     model     TEXT NOT NULL,
     text_hash TEXT NOT NULL,
     vector    BLOB NOT NULL,                    -- too large for WITHOUT ROWID: 96 MB instead of 41 for 20,000
-    PRIMARY KEY (model, text_hash)
+    PRIMARY KEY (text_hash, model)              -- in this order: texts that are gone are looked up without a model
 ) STRICT;
