@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from urllib.parse import unquote, urlsplit
 
+from docworker import CHUNKER_VERSION
 from docworker.model import Chunk, Document, Section, digest
 from docworker.urls import origin
 from docworker.words import index_words
@@ -56,16 +57,18 @@ class _Passage:
 def chunk(document: Document, docset_id: str, url: str) -> tuple[Chunk, ...]:
     """Cut a page into chunks of at most 1,000 characters of shown text (single words aside), in page order.
 
-    `url` is the page's canonical URL. The same document gives the same chunks with the same ids.
+    `url` is the page's canonical URL. The same document gives the same chunks with the same ids. An id stands for all that the
+    shelf shows of a chunk, so that a row is never changed: what differs in anything is another chunk.
     """
     chunks: list[Chunk] = []
     equal = Counter[str]()
+    before = (str(CHUNKER_VERSION), docset_id, url, document.title)
     named = index_words(" ".join((document.title, _NAME_SUFFIX.sub("", unquote(urlsplit(url).path)))))
     for passage in _joined(_paths(document, url)):
         section = len(chunks)
         whole = passage.text or " ".join(passage.path[-1:] or (document.title,))
         for text in _cut_entry(whole) if passage.entry else _cut(whole, MAX_CHARS):
-            same = digest(docset_id, url, *passage.path, text, size=10)
+            same = digest(*before, passage.anchor or "", *passage.path, text, size=10)
             equal[same] += 1
             embedded = embedded_text(document.title, passage.path, text)
             chunks.append(
@@ -90,8 +93,8 @@ def embedded_text(title: str, path: Iterable[str], text: str) -> str:
 
 
 def content_hash(document: Document) -> str:
-    """Hash of all that a page's chunks are made from."""
-    return digest(document.title, *(repr(section) for section in document.sections), size=16)
+    """Hash of all that a page's chunks and names are made from."""
+    return digest(document.title, *(repr(part) for part in (*document.sections, *document.symbols)), size=16)
 
 
 def main_hash(document: Document, url: str) -> str:

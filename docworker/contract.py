@@ -24,6 +24,7 @@ def _whole(value: object) -> object:
 # A bound also makes pydantic refuse text that is no Unicode, such as half of a surrogate pair.
 Text = Annotated[str, StringConstraints(strict=True, max_length=2_048)]
 Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
+Hours = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
 Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
@@ -179,8 +180,43 @@ class IndexStatus(_Model):
     stuck_page_details: list[StuckPage] | None = None
 
 
+class RefreshProgress(_Model):
+    """How far a refresh is: pages met so far, those of them that wait, chunks whose vector waits. The old state is served until
+    it is done."""
+
+    begun_at: int
+    full_reindex: bool
+    pages: int
+    pending_pages: int
+    pending_chunks: int
+
+
+class RefreshReport(_Model):
+    """What the last refresh came to. Not `done`, it changed nothing, and `message` says why.
+
+    `not_modified` pages were as before, `unsure` ones could not be had and are kept as they were; `embedded` counts texts.
+    """
+
+    begun_at: int
+    ended_at: int
+    full_reindex: bool
+    done: bool
+    message: str | None
+    requests: int
+    pages: int
+    not_modified: int
+    changed: int
+    added: int
+    removed: int
+    unsure: int
+    embedded: int
+
+
 class DocsetResponse(_Model):
-    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when all of it was last crawled."""
+    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when all of it was last crawled.
+
+    While it is refreshed, `refresh` says how far that is, and everything else is about what is served meanwhile.
+    """
 
     id: str
     name: str
@@ -195,6 +231,8 @@ class DocsetResponse(_Model):
     crawled_at: int | None
     status: DocsetState
     message: str | None
+    refresh: RefreshProgress | None
+    last_refresh: RefreshReport | None
     index_status: IndexStatus
 
 
@@ -249,6 +287,52 @@ class PagesResponse(_Model):
     total: int
     limit: int
     offset: int
+
+
+# -- POST /refresh, POST /refresh-all
+
+
+class RefreshAllRequest(_Request):
+    """Ask the sites of all docsets that were last crawled `max_age` hours ago or longer, with `force` of all, what has changed.
+
+    `full_reindex` takes nothing as it was: every page is read, and every text embedded, anew.
+    """
+
+    force: StrictBool = False
+    max_age: Hours = 24.0
+    full_reindex: StrictBool = False
+
+
+class RefreshRequest(RefreshAllRequest):
+    """The same for one docset, by its id or its base URL."""
+
+    docset_id: Text | None = None
+    base_url: Text | None = None
+
+
+class Incremental(_Model):
+    """Pages that keep their hash and validators, and pages that have none that could be used."""
+
+    preserved_hashes: int
+    cleared_hashes: int
+
+
+class RefreshResponse(_Model):
+    """What is being done about a docset; `refreshed` is false when it is fresh enough."""
+
+    docset_id: str
+    status: DocsetState
+    refreshed: bool
+    message: str
+    incremental: Incremental
+
+
+class RefreshAllResponse(_Model):
+    """Every docset, and how many of them are being refreshed."""
+
+    total: int
+    refreshed: int
+    results: list[RefreshResponse]
 
 
 # -- GET /why

@@ -1,6 +1,7 @@
 """The composition root: builds everything in order, runs it in one event loop, closes it in reverse.
 
-lock the data folder → listen (/health answers) → catalog → shelf → sweep → answer questions → crawls, vectors, model
+lock the data folder → listen (/health answers) → catalog → shelf → sweep → answer questions → mend the shelf → crawls, refreshes
+                                                                                      → model → vectors
 """
 
 import asyncio
@@ -133,6 +134,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.indexing.embedding_loop import embed_forever
     from docworker.indexing.pipeline import CrawlLimits, Tools
     from docworker.indexing.reconcile import rebuild, sweep
+    from docworker.indexing.refresh import open_all
     from docworker.indexing.workers import ExtractionWorkers
     from docworker.jobs import Jobs, keep_running
     from docworker.service import Service
@@ -168,11 +170,15 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     )
     listed = asyncio.Event()
     tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed)
-    jobs = Jobs(tools)
+    mended = asyncio.Event()
+    jobs = Jobs(tools, model, settings.data_dir, mended)
 
-    incomplete = await sweep(tools)
+    refreshing = await open_all(settings.data_dir, catalog, now_ms)
+    incomplete = await sweep(tools, refreshing.values())
+    for other in refreshing.values():
+        await other.close()
     await shelf.prune(alone=True)
-    desk.service = Service(
+    desk.service = service = Service(
         catalog,
         shelf,
         jobs,
@@ -184,17 +190,25 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         now=now_ms,
     )
     _log.info("ready")
+
+    async def mend() -> None:
+        if incomplete:
+            await rebuild(tools)
+        mended.set()
+
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
-        "embedding": lambda: embed_forever(catalog, shelf, model, listed),
+        "embedding": lambda: embed_forever(tools, model),
         "shelf": shelf.tend_forever,
+        "mending": mend,
     }
-    if incomplete:
-        loops["rebuild"] = lambda: rebuild(tools)
+    if settings.refresh_hours:
+        loops["schedule"] = lambda: service.refresh_stale(settings.refresh_hours)
     tasks = [asyncio.create_task(keep_running(name, loop), name=name) for name, loop in loops.items()]
     closing.push_async_callback(_cancel, tasks)
     closing.push_async_callback(jobs.stop, _PAGES_GRACE_S)
-    await jobs.resume_unfinished()
+    await jobs.resume(list(refreshing))
+    await service.refresh_read_otherwise()
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

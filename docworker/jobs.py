@@ -1,72 +1,126 @@
-"""What runs in the background: one crawl a docset, and loops that must not end. Owns their tasks, progress and stop.
+"""What runs in the background: one crawl or refresh a docset, and loops that must not end. Owns their tasks, progress and stop.
 
-One of the two places that catch every exception: what a job dies of is logged here, once, and kept as the docset's message.
+One of the two places that catch every exception: what a job dies of is logged here, once, and kept as the docset's message. Where
+that is the data folder's fault (a full disk, a lock), the job is tried again until the cause is gone.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from pathlib import Path
 
+from docworker.embedding.loader import ModelLoader
+from docworker.errors import StoreError
+from docworker.indexing import refresh
 from docworker.indexing.crawl import Crawl
 from docworker.indexing.pipeline import Tools
+from docworker.indexing.refresh import Progress, Refresh
 from docworker.model import Docset, DocsetState
 from docworker.store import docsets
+from docworker.store.refreshes import Begun
 
 _log = logging.getLogger(__name__)
-# A loop that failed is started again after the first pause, then after twice it, up to the longest.
+# What failed is started again after the first pause, then after twice it, up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_REFRESHES_AT_ONCE = 4
 
 
 class Jobs:
-    """The crawls under way, by docset."""
+    """The crawls and refreshes under way, by docset. They begin to work when `mended` is set: shelf and catalog agree."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, model: ModelLoader, data_dir: Path, mended: asyncio.Event) -> None:
         self._tools = tools
-        self._crawls: dict[str, tuple[Crawl, asyncio.Task[None]]] = {}
+        self._model = model
+        self._data_dir = data_dir
+        self._mended = mended
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._work: dict[str, Crawl | Refresh] = {}
         self._again: dict[str, Docset] = {}
-        self._stopping = False
-        self._pulse = asyncio.Event()  # replaced each time a page is done or a crawl ends
+        self._troubles: dict[str, str] = {}
+        self._at_once = asyncio.Semaphore(_REFRESHES_AT_ONCE)
+        self._stopping = asyncio.Event()
+        self._pulse = asyncio.Event()  # replaced each time a page is done or a job ends
 
     def running(self, docset_id: str) -> bool:
-        """Whether a crawl of this docset is under way."""
-        return docset_id in self._crawls
+        """Whether a crawl or a refresh of this docset is under way."""
+        return docset_id in self._running
+
+    def refreshing(self, docset_id: str) -> bool:
+        """Whether a refresh of this docset is under way, or waits for its turn."""
+        return isinstance(self._work.get(docset_id), Refresh)
+
+    async def progress(self, docset_id: str) -> Progress | None:
+        """How far a docset's refresh is; None when there is none."""
+        work = self._work.get(docset_id)
+        return await work.progress() if isinstance(work, Refresh) else None
+
+    def trouble(self, docset_id: str) -> str | None:
+        """What keeps a docset's job from going on at the moment."""
+        return self._troubles.get(docset_id)
 
     def start(self, docset: Docset) -> None:
         """Begin a docset's crawl; one under way is followed by another round, for what may have changed meanwhile."""
-        if docset.id in self._crawls:
-            self._again[docset.id] = docset
-            self._crawls[docset.id][0].supersede()
+        if docset.id not in self._running:
+            self._begin(docset.id, lambda: Crawl(docset, self._tools))
             return
-        crawl = Crawl(docset, self._tools)
-        task = asyncio.create_task(self._run(docset, crawl), name=f"crawl {docset.id}")
-        self._crawls[docset.id] = (crawl, task)
+        self._again[docset.id] = docset
+        work = self._work[docset.id]
+        if isinstance(work, Crawl):
+            work.supersede()
 
-    async def resume_unfinished(self) -> None:
-        """Go on with the crawls that a stop or a crash interrupted."""
+    async def refresh(self, docset: Docset, begun: Begun) -> bool:
+        """Begin a docset's refresh, which is remembered over a crash; returns whether it is a new one.
+
+        Nothing happens while a job of the docset is under way. Raises StoreError when the refresh cannot be written down.
+        """
+        if docset.id in self._running:
+            return False
+        await refresh.begin(self._data_dir, docset, self._tools.catalog, begun)
+        if docset.id in self._running:  # a crawl began meanwhile; it asks for every page that is new
+            refresh.discard(refresh.file_of(self._data_dir, docset.id))
+            return False
+        await self._tools.catalog.write(docsets.set_state, docset.id, DocsetState.PENDING, docset.message, self._tools.now())
+        self._start_refresh(docset.id)
+        return True
+
+    def _start_refresh(self, docset_id: str) -> None:
+        self._begin(docset_id, lambda: Refresh(self._data_dir, docset_id, self._tools, self._model))
+
+    def _begin(self, docset_id: str, make: Callable[[], Crawl | Refresh]) -> None:
+        self._work[docset_id] = make()
+        self._running[docset_id] = asyncio.create_task(self._run(docset_id, make), name=f"job of {docset_id}")
+
+    async def resume(self, unfinished: list[str]) -> None:
+        """Go on with the refreshes that a stop or a crash interrupted, then with such crawls."""
+        for docset_id in unfinished:
+            self._start_refresh(docset_id)
         for docset in await self._tools.catalog.read(docsets.unfinished):
-            _log.info("going on with docset %s", docset.id)
-            self.start(docset)
+            if docset.id not in self._running:
+                _log.info("going on with docset %s", docset.id)
+                self.start(docset)
 
     @property
     def next_change(self) -> asyncio.Event:
-        """Set when, from now on, a page is done or a crawl has ended."""
+        """Set when, from now on, a page is done or a job has ended."""
         return self._pulse
 
     async def cancel(self, docset_id: str) -> None:
-        """End a docset's crawl at once and wait until it has ended."""
-        if docset_id in self._crawls:
-            _, task = self._crawls[docset_id]
+        """End a docset's job at once and wait until it has ended; a refresh is forgotten."""
+        if docset_id in self._running:
+            task = self._running[docset_id]
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        refresh.discard(refresh.file_of(self._data_dir, docset_id))
 
     async def stop(self, grace_s: float) -> None:
         """Let the pages under way be finished for up to `grace_s`, then end what is left; it resumes on the next start."""
-        self._stopping = True
-        tasks = [task for _, task in self._crawls.values()]
-        for crawl, _ in self._crawls.values():
-            crawl.stop()
+        self._stopping.set()
+        tasks = list(self._running.values())
+        for work in self._work.values():
+            work.stop()
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)
             for task in late:
@@ -77,25 +131,44 @@ class Jobs:
         self._pulse.set()
         self._pulse = asyncio.Event()
 
-    async def _run(self, docset: Docset, crawl: Crawl) -> None:
+    async def _run(self, docset_id: str, make: Callable[[], Crawl | Refresh]) -> None:
+        pause_s = _FIRST_PAUSE_S
         try:
-            while True:
-                self._again.pop(docset.id, None)
-                await crawl.run(self._on_page)
-                if self._stopping or docset.id not in self._again:
-                    break
-                docset = self._again[docset.id]
-                crawl = Crawl(docset, self._tools)
-                self._crawls[docset.id] = (crawl, self._crawls[docset.id][1])
+            await self._mended.wait()
+            while not self._stopping.is_set():
+                try:
+                    await self._do(self._work[docset_id])
+                except StoreError as error:
+                    self._troubles[docset_id] = f"Interrupted, and tried again by itself: {error}"
+                    _log.warning("docset %s: %s Trying again in %g s.", docset_id, error, pause_s)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._stopping.wait(), pause_s)
+                    pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                else:
+                    self._troubles.pop(docset_id, None)
+                    if docset_id not in self._again:
+                        break
+                    make = functools.partial(Crawl, self._again.pop(docset_id), self._tools)
+                self._work[docset_id] = make()
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            _log.exception("the crawl of docset %s stopped", docset.id)
-            reason = f"The crawl stopped: {error}. It goes on at the next start."
-            await self._tools.catalog.write(docsets.set_state, docset.id, DocsetState.ERROR, reason, self._tools.now())
+            _log.exception("the job of docset %s stopped", docset_id)
+            reason = f"It stopped: {error}. It goes on at the next start."
+            with suppress(StoreError):
+                await self._tools.catalog.write(docsets.set_state, docset_id, DocsetState.ERROR, reason, self._tools.now())
         finally:
-            del self._crawls[docset.id]
+            for of_docset in (self._troubles, self._again, self._work):
+                of_docset.pop(docset_id, None)
+            del self._running[docset_id]
             self._on_page()
+
+    async def _do(self, work: Crawl | Refresh) -> None:
+        if isinstance(work, Crawl):
+            await work.run(self._on_page)
+        else:
+            async with self._at_once:
+                await work.run(self._on_page)
 
 
 async def keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:

@@ -1,6 +1,6 @@
 """The values that flow through docworker, each named for its stage. Frozen, without behaviour or I/O.
 
-    Link → Claim → Asked(Fetched | Redirected | Refused | Failed) → Document → Chunk → PageIntent       indexing
+    Link → Claim → Asked(Fetched | NotModified | Redirected | Refused | Failed) → Document → Chunk → PageIntent    indexing
     Candidate → Hit → Snippet                                                              retrieval
 
 All times are epoch milliseconds, all lengths are Unicode characters unless the name says bytes. Every URL that is
@@ -129,6 +129,28 @@ class Fetched:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """By what a later refresh knows a page that is as it was: what the site said of its version, and a hash of what it sent.
+
+    `rules` is a hash of all else that decided what the page came to: the extractor's version, the docset's patterns.
+    """
+
+    etag: str | None
+    last_modified: str | None
+    body_hash: str
+    rules: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotModified:
+    """The page is as it was when the site gave these validators (HTTP 304)."""
+
+    url: str
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Redirected:
     """The site, or the page itself, says that the page lives elsewhere. `target` is not yet canonical; `how` is shown."""
 
@@ -159,7 +181,7 @@ class Failed:
     retry_after_s: float | None = None
 
 
-FetchOutcome = Fetched | Redirected | Refused | Failed
+FetchOutcome = Fetched | NotModified | Redirected | Refused | Failed
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation("status", "GET", "/status", contract.StatusRequest, contract.StatusResponse, Service.status),
     Operation("docset", "GET", "/docset/{id}", contract.DocsetRequest, contract.DocsetResponse, Service.docset),
     Operation("pages", "GET", "/docset/{id}/pages", contract.PagesRequest, contract.PagesResponse, Service.pages),
+    Operation("refresh", "POST", "/refresh", contract.RefreshRequest, contract.RefreshResponse, Service.refresh),
+    Operation(
+        "refresh-all", "POST", "/refresh-all", contract.RefreshAllRequest, contract.RefreshAllResponse, Service.refresh_all
+    ),
     Operation("why", "GET", "/why", contract.WhyRequest, contract.WhyResponse, Service.why),
     Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, Service.delete),
 )

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,6 +13,7 @@ from docworker.contract import (
     DeleteResponse,
     DocsetRequest,
     DocsetResponse,
+    Incremental,
     IndexRequest,
     IndexResponse,
     IndexStatus,
@@ -21,6 +22,12 @@ from docworker.contract import (
     PagesRequest,
     PagesResponse,
     RedirectResponse,
+    RefreshAllRequest,
+    RefreshAllResponse,
+    RefreshProgress,
+    RefreshReport,
+    RefreshRequest,
+    RefreshResponse,
     ResultResponse,
     RetrieveRequest,
     RetrieveResponse,
@@ -35,21 +42,23 @@ from docworker.contract import (
 from docworker.crawl.robots import Robots
 from docworker.crawl.rules import by_url, let_in
 from docworker.embedding.loader import ModelLoader
-from docworker.errors import InvalidRequest, NotFound, SiteFailed
+from docworker.errors import Conflict, InvalidRequest, NotFound, SiteFailed
 from docworker.jobs import Jobs
 from docworker.model import Docset, DocsetState, Link, PageState, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
 from docworker.settings import Ranking
-from docworker.store import docsets, frontier, pages
+from docworker.store import docsets, frontier, pages, refreshes
 from docworker.store import robots as robots_store
 from docworker.store.catalog import Catalog
 from docworker.store.frontier import FrontierLimits
 from docworker.store.pages import Page, Trace
+from docworker.store.refreshes import Begun
 from docworker.store.shelf import Shelf
 from docworker.urls import canonical, covers, default_allowed_path, in_scope, on_site, origin, path_of
 
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
+_HOUR_MS = 60 * 60 * 1_000
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
 
 
@@ -130,6 +139,87 @@ class Service:
         await self._catalog.write(docsets.delete, docset_id)
         await self._shelf.remove_docset(docset_id)
         _log.info("docset %s deleted", docset_id)
+
+    # -- refreshing
+
+    async def refresh(self, request: RefreshRequest) -> RefreshResponse:
+        """Begin to bring a docset up to date, unless it is fresh; what there is serves until then.
+
+        Raises InvalidRequest without docsetId or baseUrl, NotFound, and Conflict when several docsets have the baseUrl.
+        """
+        if request.docset_id is not None:
+            docset = await self._docset(request.docset_id)
+            if request.base_url is not None and docset not in await self._at(request.base_url):
+                raise InvalidRequest(f"baseUrl: expected that of docset {docset.id}, {docset.base_url}, or none.")
+        elif request.base_url is not None:
+            found = await self._at(request.base_url)
+            if not found:
+                raise NotFound(f"No docset is of {request.base_url[:200]!r}; GET /status lists those there are.")
+            if len(found) > 1:
+                listed = ", ".join(f"{each.id} ({each.name})" for each in found)
+                raise Conflict(f"Several docsets are of {request.base_url[:200]!r}: {listed}. Send the docsetId of one.")
+            docset = found[0]
+        else:
+            raise InvalidRequest("docsetId: required, or a baseUrl in its place, but both are missing.")
+        return await self._refresh(docset, request)
+
+    async def refresh_all(self, request: RefreshAllRequest) -> RefreshAllResponse:
+        """Begin to bring every docset up to date that is not fresh."""
+        results = [await self._refresh(docset, request) for docset in await self._catalog.read(docsets.all_docsets)]
+        return RefreshAllResponse(total=len(results), refreshed=sum(result.refreshed for result in results), results=results)
+
+    async def _at(self, base_url: str) -> list[Docset]:
+        """The docsets of a base URL, else those of its site; by http as by https."""
+        url = canonical(base_url)
+        if url is None:
+            raise InvalidRequest(f"baseUrl: expected an http or https address, got {base_url[:200]!r}.")
+        site = [each for each in await self._catalog.read(docsets.all_docsets) if _same_host(url, each)]
+        path = urlsplit(url).path.rstrip("/")
+        return [each for each in site if urlsplit(each.base_url).path.rstrip("/") == path] or site
+
+    async def _refresh(self, docset: Docset, request: RefreshAllRequest) -> RefreshResponse:
+        counts = await self._catalog.read(docsets.counts, docset.id, self._now())
+        total = sum(counts.pages.values())
+        hashes = 0 if request.full_reindex else counts.pages.get(PageState.INDEXED, 0)
+        refreshed, age = True, _age_ms(docset, self._now())
+        if self._jobs.refreshing(docset.id):
+            message = f"{docset.name} is being refreshed already; this request joins that."
+        elif self._jobs.running(docset.id):
+            message = f"{docset.name} is being indexed, which asks for what is new; this request joins that."
+        elif age is not None and age < request.max_age * _HOUR_MS and not request.force:
+            refreshed = False
+            message = (
+                f"{docset.name} is fresh: all of it was asked for {age / _HOUR_MS:.1f} hours ago, and maxAge is"
+                f" {request.max_age:g} hours. To refresh it all the same, send force."
+            )
+        else:
+            mode = "full reindex" if request.full_reindex else "incremental mode"
+            message = f"Refreshing {total} pages from {docset.name} ({mode})"
+            begun = Begun(request.full_reindex, "asked for", self._now())
+            if not await self._jobs.refresh(docset, begun):
+                message = f"{docset.name} is being refreshed already; this request joins that."
+        now = await self._docset(docset.id)
+        return RefreshResponse(
+            docset_id=docset.id,
+            status=now.state,
+            refreshed=refreshed,
+            message=message,
+            incremental=Incremental(preserved_hashes=hashes, cleared_hashes=total - hashes),
+        )
+
+    async def refresh_stale(self, max_age_h: float) -> None:
+        """Refresh what was last crawled so long ago, for as long as the daemon runs."""
+        while True:
+            await self.refresh_all(RefreshAllRequest.model_validate({"maxAge": max_age_h}))
+            await asyncio.sleep(min(60.0, max_age_h * 3_600))
+
+    async def refresh_read_otherwise(self) -> None:
+        """Read the pages anew that an older extractor read."""
+        for docset_id in await self._catalog.read(pages.read_otherwise):
+            docset = await self._docset(docset_id)
+            why = "docworker reads pages otherwise than the version that indexed them"
+            if await self._jobs.refresh(docset, Begun(False, why, self._now())):
+                _log.info("docset %s is refreshed: %s", docset_id, why)
 
     # -- retrieval
 
@@ -281,6 +371,8 @@ class Service:
         counts = await self._catalog.read(docsets.counts, docset.id, now)
         stuck = await self._catalog.read(pages.stuck, docset.id, now) if include_stuck else None
         waiting = counts.pages.get(PageState.PENDING, 0) + counts.pages.get(PageState.FETCHING, 0)
+        progress = await self._jobs.progress(docset.id)
+        report = await self._catalog.read(refreshes.report, docset.id)
         return DocsetResponse(
             id=docset.id,
             name=docset.name,
@@ -294,7 +386,21 @@ class Service:
             updated_at=docset.updated_at,
             crawled_at=docset.crawled_at,
             status=docset.state,
-            message=docset.message,
+            message=self._jobs.trouble(docset.id) or (progress.message if progress else docset.message),
+            refresh=None
+            if progress is None
+            else RefreshProgress(
+                begun_at=progress.begun_at,
+                full_reindex=progress.full,
+                pages=progress.pages,
+                pending_pages=progress.waiting,
+                pending_chunks=progress.chunks_waiting,
+            ),
+            last_refresh=None
+            if report is None
+            else RefreshReport(
+                full_reindex=report.full, **{name: value for name, value in asdict(report).items() if name != "full"}
+            ),
             index_status=IndexStatus(
                 docset_id=docset.id,
                 total_pages=sum(counts.pages.values()),
@@ -439,6 +545,11 @@ def _result(snippet: Snippet) -> ResultResponse:
             char_count=snippet.char_count,
         ),
     )
+
+
+def _age_ms(docset: Docset, now: int) -> int | None:
+    """How long ago all of a docset was last crawled; None when it never was, or when the clock was set back since."""
+    return None if docset.crawled_at is None or docset.crawled_at > now else now - docset.crawled_at
 
 
 def _same_host(url: str, docset: Docset) -> bool:

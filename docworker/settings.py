@@ -72,6 +72,9 @@ class Settings(BaseModel):
     max_queries_per_path: Annotated[
         int, Field(ge=0, le=1_000_000, description="most URLs kept that differ from others only in their query, of each path")
     ] = 100
+    refresh_hours: Annotated[
+        float, Field(ge=0, le=10_000, description="refresh by itself what was last crawled so long ago; 0: only when told to")
+    ] = 0.0
     ranking: Annotated[
         Ranking, Field(description="how results are ranked: scored, or for comparison rrf, words or vectors alone")
     ] = "scored"

@@ -92,7 +92,9 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
                     raise InvalidRequest(f"{key}: given twice.")
                 fields[key] = request.query[key]
         else:
-            fields |= await _body(request)
+            fields |= await _body(
+                request, may_be_empty=not any(info.is_required() for info in operation.request.model_fields.values())
+            )
         desk = request.app[_DESK]
         if desk.stopping or desk.service is None:
             raise Unavailable(f"docworker is {'stopping' if desk.stopping else 'starting'}; try again in a second.")
@@ -101,7 +103,9 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
     return handle
 
 
-async def _body(request: web.Request) -> Mapping[str, object]:
+async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, object]:
+    if may_be_empty and not request.body_exists:
+        return {}
     if request.content_type != "application/json":
         raise NotJson("The body has to be JSON: send the header Content-Type: application/json.")
     try:

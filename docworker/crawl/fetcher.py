@@ -21,7 +21,7 @@ import tenacity
 
 from docworker import PROJECT_URL, __version__
 from docworker.crawl.pacing import PATIENCE_S, Held, Pace, Pacer
-from docworker.model import Asked, Failed, Fetched, FetchOutcome, Reason, Redirected, Refused
+from docworker.model import Asked, Failed, Fetched, FetchOutcome, NotModified, Reason, Redirected, Refused, Stamp
 
 USER_AGENT = f"docworker/{__version__} (+{PROJECT_URL})"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -97,10 +97,11 @@ class Fetcher:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self._client.aclose()
 
-    async def fetch(self, url: str, *, keep: int | None = None) -> Asked:
+    async def fetch(self, url: str, *, keep: int | None = None, known: Stamp | None = None) -> Asked:
         """Ask for `url` until there is an answer or the attempts are used up; never raises for what a site does.
 
         With `keep`, a file and not a page is wanted: any content type will do, and of a longer one the first `keep` bytes.
+        With `known`, only a page that has changed since then is wanted (RFC 9110 section 13.1), else NotModified comes back.
         """
         tally = _Tally()
         retrying = tenacity.AsyncRetrying(
@@ -111,28 +112,32 @@ class Fetcher:
         )
         outcome: FetchOutcome
         try:
-            outcome = await retrying(self._once, url, keep, tally)
+            outcome = await retrying(self._once, url, keep, known, tally)
         except _Retryable as failure:
             attempts = f"{tally.requests} attempts" if tally.requests != 1 else "1 attempt"
             outcome = Failed(url, failure.reason, f"{failure} ({attempts}).", failure.rest_s)
         return Asked(outcome, tally.status, tally.requests, tally.size)
 
-    async def _once(self, url: str, keep: int | None, tally: _Tally) -> FetchOutcome:
+    async def _once(self, url: str, keep: int | None, known: Stamp | None, tally: _Tally) -> FetchOutcome:
         try:
             async with self.pacer.slot(url) as pace:
-                return await self._ask(url, keep, tally, pace)
+                return await self._ask(url, keep, known, tally, pace)
         except Held as held:
             said = f"The site asks to be left alone for {held.wait_s:.0f} s"
             raise _Retryable(Reason.SERVER_ERROR, said, tally.status, held.wait_s) from None
 
-    async def _ask(self, url: str, keep: int | None, tally: _Tally, pace: Pace) -> FetchOutcome:
+    async def _ask(self, url: str, keep: int | None, known: Stamp | None, tally: _Tally, pace: Pace) -> FetchOutcome:
         tally.requests += 1
         tally.status = None
         begin = time.monotonic()
         try:
-            async with asyncio.timeout(self._limits.timeout_s), self._client.stream("GET", url) as response:
+            asking = self._client.stream("GET", url, headers=_conditions(known))
+            async with asyncio.timeout(self._limits.timeout_s), asking as response:
                 tally.status = response.status_code
                 self._note(pace, response, time.monotonic() - begin)
+                if known is not None and response.status_code == 304:  # which may tell newer validators (section 15.4.5)
+                    etag, last_modified = response.headers.get("etag"), response.headers.get("last-modified")
+                    return NotModified(url, etag or known.etag, last_modified or known.last_modified)
                 return await self._read(url, response, keep, tally)
         except (TimeoutError, httpx.TimeoutException):
             pace.overloaded(time.monotonic())
@@ -195,6 +200,11 @@ class Fetcher:
             response.headers.get("last-modified"),
             "\n".join(response.headers.get_list("x-robots-tag")) or None,
         )
+
+
+def _conditions(known: Stamp | None) -> dict[str, str]:
+    said = {} if known is None else {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _is_page(url: str, content_type: str) -> bool:

@@ -1,7 +1,8 @@
 """One docset's crawl: what is asked, in which order, and when it is over.
 
     robots.txt → the seed → level by level what pages lead to → what only sitemaps name → pages that may repeat the whole manual
-    → pages that failed, once more → pages that turned out to repeat others are taken out
+    → pages that failed, once more; in a refresh, what still cannot be had is taken as it was
+    → pages that turned out to repeat others are taken out
 
 Owns the crawl's course; its state is in the catalog, so that any stop, also a kill, resumes where it was. A page's own life is
 in `pipeline`. A site that stops answering pauses its docset: pages keep their place, and the site is tried again after growing
@@ -14,14 +15,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import blake2b
 
 from docworker.crawl import rules
 from docworker.crawl.discovery import MAX_LINKS, MAX_SITEMAP_BYTES, MAX_SITEMAP_URLS, pages_to_follow, read_sitemap
 from docworker.crawl.inventory import MAX_INVENTORY_BYTES, read_inventory
 from docworker.crawl.pacing import LONGEST_CRAWL_DELAY_S
 from docworker.crawl.robots import FORBIDDEN, Robots, read_robots
-from docworker.indexing.pipeline import Tools, leave_out, work_on
-from docworker.model import Asked, Claim, Docset, DocsetState, Failed, Fetched, Link, PageState, Reason, Redirected, Turn
+from docworker.indexing.pipeline import Tools, as_before, discard, leave_out, work_on
+from docworker.model import Asked, Claim, Docset, DocsetState, Failed, Fetched, Link, PageState, Reason, Redirected, Symbol, Turn
 from docworker.store import docsets, frontier, pages, symbols
 from docworker.store import robots as robots_store
 from docworker.store.frontier import Cut, FrontierLimits, Limit
@@ -35,6 +38,14 @@ _MAX_SITEMAPS, _SITEMAP_ROUNDS = 100, 3
 _PROBE_BYTES = 64 * 2**10
 _LINKS_AT_ONCE = 5_000
 _LONGEST_PAUSE_S, _MAX_PAUSES = 900.0, 12  # with pauses from 15 s on: two hours
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The names that a site lists, each with the URL of its page, and a hash of that list; "" when it cannot be read."""
+
+    listed: list[tuple[str, Symbol]]
+    hash: str
 
 
 class Crawl:
@@ -90,7 +101,8 @@ class Crawl:
                     break
             else:
                 return False
-        await self._read_inventory()
+        if tools.served is None:
+            await self._keep_names()
         if not self._superseded:
             await self._finish()
         return True
@@ -105,8 +117,26 @@ class Crawl:
                 continue
             if turn is not Turn.LAST:
                 turn = Turn(turn + 1)
-            elif not await self._tools.catalog.write(frontier.second_chance, self._docset.id):
+            elif not await self._tools.catalog.write(frontier.second_chance, self._docset.id) and not await self._keep_failed():
                 return True
+
+    async def _keep_failed(self) -> int:
+        """In a refresh, take pages that could not be had as they were, with what they lead to; returns how many.
+
+        None, when no page at all could be had: then nothing is known of the site.
+        """
+        tools, id_ = self._tools, self._docset.id
+        counted = await tools.catalog.read(docsets.counts, id_, tools.now())
+        if tools.served is None or not counted.pages.get(PageState.INDEXED):
+            return 0
+        number = 0
+        for claimed, message in await tools.catalog.read(frontier.failed, id_):
+            before = await tools.served.read(pages.earlier, id_, claimed.url)
+            if before is not None and before.state is PageState.INDEXED:
+                asked = Asked(Failed(claimed.url, Reason.NO_ANSWER, message), None, 0, before.size)
+                await as_before(tools, self._docset, claimed, asked, before, before.stamp, f"Taken as it was before: {message}")
+                number += 1
+        return number
 
     async def _reconsider(self) -> None:
         """Apply the docset's patterns, the site's robots.txt and the settings, which may be new, to the pages that are known."""
@@ -114,7 +144,7 @@ class Crawl:
         for page_id, url, state, reason in await tools.catalog.read(frontier.decided, docset.id):
             left_out = rules.by_url(docset, url)
             if left_out is not None and reason not in (Reason.EXCLUDED, Reason.SOURCE):
-                await tools.shelf.remove(await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out))
+                await discard(tools, await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out))
                 await tools.catalog.write(pages.reopen_copies, docset.id, url)
             elif left_out is None and state == PageState.SKIPPED and reason and await self._reopens(url, Reason(reason)):
                 await tools.catalog.write(frontier.retry, docset.id, url)
@@ -227,9 +257,9 @@ class Crawl:
         counted = await tools.catalog.read(docsets.counts, id_, tools.now())
         waiting = await tools.catalog.read(frontier.waiting, id_)
         state = DocsetState.READY if counted.pages.get(PageState.INDEXED) else DocsetState.ERROR
-        message = (
-            f"{reason.rstrip('.')}. {waiting} pages wait; they are asked when the docset is indexed again, or at the next start."
-        )
+        message = f"{reason.rstrip('.')}."
+        if tools.served is None:
+            message += f" {waiting} pages wait; they are asked when the docset is indexed again, or at the next start."
         await tools.catalog.write(docsets.set_state, id_, state, message, tools.now())
         _log.error("docset %s: %s", id_, message)
 
@@ -377,25 +407,33 @@ class Crawl:
         taken_out = False
         for page_id, url, repeated in await tools.catalog.read(pages.repeating, self._docset.id):
             if (left_out := rules.manual(self._docset, url, repeated)) is not None:
-                await tools.shelf.remove(await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out))
+                await discard(tools, await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out))
                 _log.info("page %s: %s", url, left_out[1])
                 taken_out = True
         return taken_out
 
-    async def _read_inventory(self) -> None:
+    async def _keep_names(self) -> None:
         """Take from the site's own list the names that its pages do not tell; once."""
         tools, id_ = self._tools, self._docset.id
-        url = await tools.catalog.read(docsets.inventory, id_)
+        _, read = await tools.catalog.read(docsets.inventory, id_)
+        names = await self.names() if read is None else None
+        if names is not None:
+            added = await tools.catalog.write(symbols.keep_listed, id_, names.listed)
+            await tools.catalog.write(docsets.inventory_read, id_, names.hash)
+            _log.info("docset %s: %s names are listed, %s of them new", id_, len(names.listed), added)
+
+    async def names(self) -> Names | None:
+        """What the site lists of its names; None when it has no such list."""
+        tools, id_ = self._tools, self._docset.id
+        url, _ = await tools.catalog.read(docsets.inventory, id_)
         if url is None or on_site(url, origin(self._docset.seed_url)) is None or not (await self._robots_of(url)).allows(url):
-            return
+            return None
         answer = (await tools.fetcher.fetch(url, keep=MAX_INVENTORY_BYTES)).outcome
-        if isinstance(answer, Fetched):
-            named = await asyncio.to_thread(read_inventory, answer.body, url)
-            added = await tools.catalog.write(symbols.add_missing, id_, named)
-            _log.info("docset %s: %s names in %s, %s of them new", id_, len(named), url, added)
-        else:
+        if not isinstance(answer, Fetched):
             _log.info("docset %s: %s cannot be read", id_, url)
-        await tools.catalog.write(docsets.inventory_read, id_)
+            return Names([], "")
+        listed = await asyncio.to_thread(read_inventory, answer.body, url)
+        return Names(listed, blake2b(answer.body, digest_size=16).hexdigest())
 
     async def _finish(self) -> None:
         tools, id_ = self._tools, self._docset.id

@@ -3,11 +3,12 @@
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
+from docworker import EXTRACTOR_VERSION
 from docworker.chunking import chunk, content_hash, main_hash, passages
 from docworker.crawl import rules
 from docworker.crawl.discovery import pages_to_follow
 from docworker.crawl.robots import directives
-from docworker.model import Docset, Extracted, Fetched, PageIntent, Reason
+from docworker.model import Docset, Extracted, Fetched, PageIntent, Reason, digest
 from docworker.urls import canonical, in_scope, on_site, origin, spelling
 
 
@@ -46,6 +47,22 @@ def decide(
         follow=follow,
         links_dropped=dropped,
     )
+
+
+def rules_hash(docset: Docset, *, is_seed: bool, obey_robots: bool) -> str:
+    """Hash of all that decides what a page comes to, besides what the site sends: as long as it is the same, `decide` is too."""
+    language = None if is_seed else docset.language
+    parts = (
+        EXTRACTOR_VERSION,
+        docset.seed_url,
+        docset.allowed_paths,
+        docset.include,
+        docset.exclude,
+        language,
+        is_seed,
+        obey_robots,
+    )
+    return digest(*map(repr, parts))
 
 
 def _canonical(docset: Docset, url: str, page: Extracted) -> str | None:

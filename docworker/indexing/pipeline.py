@@ -2,7 +2,8 @@
 
     frontier.claim          one UPDATE … RETURNING with a lease: no page is taken twice, none is lost in a crash
     | robots                pure  what robots.txt forbids is left out unasked
-    | fetch                 I/O   → Fetched | Redirected | Refused | Failed       values, not exceptions
+    | fetch                 I/O   → Fetched | NotModified | Redirected | Refused | Failed       values, not exceptions
+    |                             A refresh asks for what has changed; what has not is taken as it was.
     | extract, chunk        pure  → Document, chunks, links                       in a worker process
     | decide                pure  → PageIntent(left out?, add, remove, follow)    in the same worker
     | put_on_shelf          I/O   idempotent by chunk id; with the vector if the catalog knows the text's
@@ -17,31 +18,36 @@ the shelf is not listed by the catalog, so no question finds it. Vectors are fil
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2b
 
 from docworker.crawl import rules
 from docworker.crawl.fetcher import Fetcher
 from docworker.crawl.robots import Robots
 from docworker.errors import ExtractionFailed
+from docworker.indexing.decide import rules_hash
 from docworker.indexing.workers import ExtractionWorkers
 from docworker.model import (
     Asked,
     Chunk,
     Claim,
     Docset,
-    Extracted,
+    Document,
     Failed,
     Fetched,
     Link,
+    NotModified,
+    PageIntent,
     PageState,
     Reason,
     Redirected,
     Refused,
+    Stamp,
 )  # fmt: skip
-from docworker.store import chunks, docsets, pages
+from docworker.store import chunks, docsets, pages, vectors
 from docworker.store.catalog import Catalog
 from docworker.store.frontier import FrontierLimits
-from docworker.store.pages import Committed
+from docworker.store.pages import Committed, Earlier
 from docworker.store.shelf import Row, Shelf, VectorRow
 from docworker.urls import canonical, in_scope, on_site, origin
 
@@ -64,7 +70,11 @@ class CrawlLimits:
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a crawl works with. `model_id` tells the model in use, None while there is none; `listed` is set when new
-    chunks are listed in the catalog, so that their vectors can be made."""
+    chunks are listed in the catalog, so that their vectors can be made.
+
+    A refresh keeps its notes in a catalog of its own: `served` is then the one that questions are answered from, which tells
+    what was known before, or with `full` only which chunks are on the shelf.
+    """
 
     catalog: Catalog
     shelf: Shelf
@@ -74,6 +84,19 @@ class Tools:
     now: Callable[[], int]
     model_id: Callable[[], str | None]
     listed: asyncio.Event
+    served: Catalog | None = None
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OfPage:
+    """Chunks of one page, and what else the shelf shows with them."""
+
+    page_id: str
+    docset_id: str
+    url: str
+    title: str
+    chunks: Sequence[Chunk]
 
 
 async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) -> tuple[str, Asked | None]:
@@ -84,16 +107,27 @@ async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) 
     if not robots.allows(claimed.url):
         refused = Refused(claimed.url, Reason.ROBOTS, "The site's robots.txt forbids it.")
         return await leave_out(tools, claimed, PageState.SKIPPED, None, refused.reason, refused.message), None
-    asked = await tools.fetcher.fetch(claimed.url)
+    before = None if tools.served is None else await tools.served.read(pages.earlier, docset.id, claimed.url)
+    stamp_rules = rules_hash(docset, is_seed=claimed.depth == 0, obey_robots=tools.limits.obey_robots)
+    known = None if before is None or tools.full or before.stamp is None or before.stamp.rules != stamp_rules else before.stamp
+    asked = await tools.fetcher.fetch(claimed.url, known=known)
     match asked.outcome:
-        case Fetched() as fetched:
-            return await _fetched(tools, docset, claimed, asked, fetched), asked
+        case NotModified(etag=etag, last_modified=last_modified) if before is not None and known is not None:
+            stamp = replace(known, etag=etag, last_modified=last_modified)
+            return await as_before(tools, docset, claimed, asked, before, stamp), asked
+        case Fetched(body=body) as fetched:
+            stamp = Stamp(fetched.etag, fetched.last_modified, blake2b(body, digest_size=16).hexdigest(), stamp_rules)
+            if before is not None and known is not None and known.body_hash == stamp.body_hash:
+                return await as_before(tools, docset, claimed, asked, before, stamp), asked
+            return await _fetched(tools, docset, claimed, asked, fetched, stamp, before), asked
         case Redirected(target=target, how=how):
             return await _moved(tools, docset, claimed, asked, target, f"HTTP {how}", ()), asked
         case Refused(reason=reason, message=message):
             return await leave_out(tools, claimed, PageState.SKIPPED, asked, reason, message), asked
         case Failed(message=message):
             return message, asked
+        case NotModified():
+            raise AssertionError("only what is known can be unchanged")
 
 
 async def leave_out(
@@ -104,14 +138,54 @@ async def leave_out(
     reason: Reason,
     message: str,
     follow: Sequence[str] = (),
+    stamp: Stamp | None = None,
 ) -> str:
     """Commit that a page is `skipped` or `error`; returns it in words."""
-    committed = await tools.catalog.write(pages.commit_left_out, claimed, asked, state, reason, message, follow, tools.now())
+    committed = await tools.catalog.write(
+        pages.commit_left_out, claimed, asked, state, reason, message, follow, stamp, tools.now()
+    )
     return await _kept(tools, committed)
 
 
-async def _fetched(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, fetched: Fetched) -> str:
-    old_ids = await tools.catalog.read(pages.chunk_ids, claimed.page_id)
+async def as_before(
+    tools: Tools, docset: Docset, claimed: Claim, asked: Asked, before: Earlier, stamp: Stamp | None, message: str | None = None
+) -> str:
+    """Commit that a page is as it was before the refresh; with a `message`, as far as anybody knows."""
+    asked = replace(asked, size=before.size)  # what a first crawl would have received
+    if before.state is PageState.SKIPPED:
+        said = before.reason or Reason.NO_TEXT, before.message or ""
+        return await leave_out(tools, claimed, PageState.SKIPPED, asked, *said, before.follow, stamp)
+    if claimed.depth == 0 and tools.served is not None:
+        known = await tools.served.read(docsets.get, docset.id)
+        inventory, _ = await tools.served.read(docsets.inventory, docset.id)
+        await _learn(tools, docset, None, None if known is None else known.language, inventory)
+    intent = PageIntent(
+        title=before.title,
+        read_as=before.read_as,
+        content_hash=before.content_hash or "",
+        main_hash=before.main_hash,
+        passages=before.passages,
+        canonical=before.canonical,
+        twins=rules.twins(claimed.url) if before.read_as == "markdown" else (),
+        left_out=None,
+        chunks=(),
+        add=(),
+        remove=(),
+        follow=before.follow,
+        links_dropped=before.links_dropped,
+    )
+    committed = await tools.catalog.write(
+        pages.commit_indexed, claimed, asked, stamp, None, intent, (), tools.now(), message, before.extractor
+    )
+    return await _kept(tools, committed)
+
+
+async def _fetched(
+    tools: Tools, docset: Docset, claimed: Claim, asked: Asked, fetched: Fetched, stamp: Stamp, before: Earlier | None
+) -> str:
+    old_ids = frozenset(await tools.catalog.read(pages.chunk_ids, claimed.page_id))
+    if before is not None and not tools.full:
+        old_ids |= before.chunks
     begin = time.monotonic()
     try:
         page, intent = await tools.workers.read(
@@ -122,29 +196,35 @@ async def _fetched(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, f
     if page.redirect is not None:
         return await _moved(tools, docset, claimed, asked, page.redirect, "meta refresh", intent.follow)
     if intent.left_out is not None:
-        return await leave_out(tools, claimed, PageState.SKIPPED, asked, *intent.left_out, intent.follow)
+        return await leave_out(tools, claimed, PageState.SKIPPED, asked, *intent.left_out, intent.follow, stamp)
     if claimed.depth == 0:
-        await _learn_from_seed(tools, docset, page)
+        name = page.document.site or page.document.title
+        await _learn(tools, docset, name, page.language, page.inventory)
+    document: Document | None = page.document
+    with_vector = frozenset[str]()
+    if before is not None and not tools.full:
+        if before.state is PageState.INDEXED and before.content_hash == intent.content_hash:
+            document = None  # another menu, another date: the text is what it was
+        with_vector = before.with_vector
     extracted = time.monotonic()
-    first_time = claimed.attempts == 1 and not old_ids  # what a crash left behind was swept when the daemon started
-    with_vector = await put_on_shelf(tools, claimed.page_id, docset.id, fetched.url, intent.title, intent.add, new=first_time)
-    committed = await tools.catalog.write(
-        pages.commit_indexed, claimed, asked, fetched, page.document, intent, with_vector, tools.now()
-    )
+    first_time = claimed.attempts == 1 and not old_ids and not tools.full  # what a crash left behind was swept at the start
+    if document is not None:
+        lacking = OfPage(claimed.page_id, docset.id, fetched.url, intent.title, intent.add)
+        with_vector |= await put_on_shelf(tools, [lacking], new=first_time)
+    committed = await tools.catalog.write(pages.commit_indexed, claimed, asked, stamp, document, intent, with_vector, tools.now())
     tools.listed.set()
     said = await _kept(tools, committed)
     return f"{said}, extracted in {extracted - begin:.2f} s, kept in {time.monotonic() - extracted:.2f} s"
 
 
-async def _learn_from_seed(tools: Tools, docset: Docset, page: Extracted) -> None:
+async def _learn(tools: Tools, docset: Docset, name: str | None, language: str | None, inventory: str | None) -> None:
     """The seed page names the docset, and tells its language and where the site lists its names."""
-    name = page.document.site or page.document.title
     if name:
         await tools.catalog.write(docsets.rename, docset.id, name, by_user=False, now=tools.now())
-    if page.language:
-        await tools.catalog.write(docsets.set_language, docset.id, page.language)
-    if page.inventory:
-        await tools.catalog.write(docsets.note_inventory, docset.id, page.inventory)
+    if language:
+        await tools.catalog.write(docsets.set_language, docset.id, language)
+    if inventory:
+        await tools.catalog.write(docsets.note_inventory, docset.id, inventory)
 
 
 async def _moved(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, target: str, how: str, follow: Sequence[str]) -> str:
@@ -169,35 +249,40 @@ async def _moved(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, tar
 
 
 async def _kept(tools: Tools, committed: Committed) -> str:
-    if committed.remove:
-        await tools.shelf.remove(committed.remove)
+    await discard(tools, committed.remove)
     return committed.said
 
 
-async def put_on_shelf(
-    tools: Tools, page_id: str, docset_id: str, url: str, title: str, lacking: Sequence[Chunk], *, new: bool = False
-) -> frozenset[str]:
-    """Add the chunks that the shelf lacks of a page, and those vectors that are known already; returns ids of the latter.
+async def discard(tools: Tools, chunk_ids: Sequence[str]) -> None:
+    """Take chunks off the shelf that no page has any more; during a refresh they stay, for they may still be served."""
+    if chunk_ids and tools.served is None:
+        await tools.shelf.remove(chunk_ids)
 
-    `new`: no chunk of the page has ever been added.
+
+async def put_on_shelf(tools: Tools, lacking: Sequence[OfPage], *, new: bool = False) -> frozenset[str]:
+    """Add the chunks that the shelf lacks of some pages, and those vectors that are known already; returns ids of the latter.
+
+    `new`: none of these chunks is there.
     """
-    model_id = tools.model_id()
+    memory = tools.served or tools.catalog
+    model_id = tools.model_id() or await memory.read(chunks.shelf_model)
     known: Mapping[str, bytes] = {}
-    if model_id is not None:
-        known = await tools.catalog.read(chunks.vectors, model_id, [chunk.text_hash for chunk in lacking])
-    await tools.shelf.add([_row(chunk, page_id, docset_id, url, title) for chunk in lacking], new=new)
-    vectors = [VectorRow(chunk.id, docset_id, known[chunk.text_hash]) for chunk in lacking if chunk.text_hash in known]
-    await tools.shelf.add_vectors(vectors)
-    return frozenset(row.id for row in vectors)
+    pieces = [(chunk, page.docset_id) for page in lacking for chunk in page.chunks]
+    if model_id is not None and not tools.full:
+        known = await memory.read(vectors.known, model_id, [chunk.text_hash for chunk, _ in pieces])
+    await tools.shelf.add([_row(chunk, page) for page in lacking for chunk in page.chunks], new=new)
+    there = [VectorRow(chunk.id, docset_id, known[chunk.text_hash]) for chunk, docset_id in pieces if chunk.text_hash in known]
+    await tools.shelf.add_vectors(there)
+    return frozenset(row.id for row in there)
 
 
-def _row(chunk: Chunk, page_id: str, docset_id: str, url: str, title: str) -> Row:
+def _row(chunk: Chunk, page: OfPage) -> Row:
     return Row(
         id=chunk.id,
-        docset_id=docset_id,
-        page_id=page_id,
-        url=url,
-        title=title,
+        docset_id=page.docset_id,
+        page_id=page.page_id,
+        url=page.url,
+        title=page.title,
         path=chunk.path,
         anchor=chunk.anchor,
         text=chunk.text,

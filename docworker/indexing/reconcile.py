@@ -1,42 +1,90 @@
-"""Making the shelf agree with the catalog after a crash, or after the shelf was lost. Never touches the network."""
+"""Making the shelf agree with the catalog after a crash, after the shelf was lost, or when a newer chunker cuts otherwise. Never
+touches the network."""
 
 import asyncio
 import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
-from docworker.chunking import chunk
-from docworker.indexing.pipeline import Tools, put_on_shelf
-from docworker.store import chunks, pages
+from docworker import CHUNKER_VERSION
+from docworker.chunking import chunk, content_hash
+from docworker.indexing.pipeline import OfPage, Tools, put_on_shelf
+from docworker.model import Chunk
+from docworker.store import chunks, pages, vectors
+from docworker.store.catalog import Catalog
+from docworker.store.pages import Stored
 
 _log = logging.getLogger(__name__)
 _PAGES_AT_ONCE = 20
 
 
-async def sweep(tools: Tools) -> bool:
-    """Take off the shelf what the catalog does not list; returns whether listed ones are missing there.
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """Ids by what is wrong with them: on the shelf and listed nowhere, listed and not there, with a wrong note about the vector; and
+    the number of pages that an older chunker cut."""
+
+    unknown: frozenset[str]
+    missing: frozenset[str]
+    misnoted: frozenset[str]
+    cut_otherwise: int
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether there is something to put on the shelf."""
+        return bool(self.missing or self.cut_otherwise)
+
+
+async def compare(tools: Tools, others: Collection[Catalog] = ()) -> Disagreement:
+    """How shelf and catalog differ. `others` are the catalogs of refreshes, whose chunks may be on the shelf too."""
+    on_shelf, with_vector = await tools.shelf.ids(), await tools.shelf.vector_ids()
+    listed, noted = await tools.catalog.read(chunks.all_ids), await tools.catalog.read(chunks.all_embedded)
+    known = listed.union(*[await other.read(chunks.all_ids) for other in others])
+    return Disagreement(
+        frozenset((on_shelf | with_vector) - known),
+        frozenset(listed - on_shelf),
+        frozenset(noted ^ (with_vector & listed)),
+        await tools.catalog.read(pages.cut_otherwise),
+    )
+
+
+async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> bool:
+    """Take off the shelf what no catalog lists, and note which vectors are there; returns whether something is missing there.
 
     Only while no crawl runs: a page adds its rows before it lists them.
     """
-    on_shelf, with_vector = await tools.shelf.ids(), await tools.shelf.vector_ids()
-    listed = await tools.catalog.read(chunks.all_ids)
-    unknown = (on_shelf | with_vector) - listed
-    if unknown:
-        _log.info("%s chunks of unfinished pages taken off the shelf", len(unknown))
-        await tools.shelf.remove(unknown)
-    await tools.catalog.write(chunks.keep_embedded, with_vector)
-    return bool(listed - on_shelf)
+    found = await compare(tools, others)
+    if found.unknown:
+        _log.info("%s chunks of unfinished pages taken off the shelf", len(found.unknown))
+        await tools.shelf.remove(found.unknown)
+    with_vector = await tools.shelf.vector_ids()
+    for catalog in (tools.catalog, *others):
+        await catalog.write(chunks.keep_embedded, with_vector)
+    await tools.catalog.write(vectors.note_unused, None, tools.now())
+    return found.incomplete
 
 
 async def rebuild(tools: Tools) -> None:
-    """Put back every listed chunk that the shelf lacks, from the pages' stored text."""
+    """Put back every listed chunk that the shelf lacks, from the pages' stored text; what an older chunker cut is cut anew."""
     on_shelf = await tools.shelf.ids()
     seq, restored = 0, 0
     while batch := await tools.catalog.read(pages.documents, seq, _PAGES_AT_ONCE):
-        for seq, page_id, docset_id, url, document in batch:  # noqa: B007  (the last seq is where to go on)
-            listed = set(await tools.catalog.read(pages.chunk_ids, page_id))
-            again = await asyncio.to_thread(chunk, document, docset_id, url)
-            lacking = [piece for piece in again if piece.id in listed - on_shelf]
-            with_vector = await put_on_shelf(tools, page_id, docset_id, url, document.title, lacking)
-            await tools.catalog.write(chunks.mark_embedded, sorted(with_vector))
-            tools.listed.set()
-            restored += len(lacking)
-    _log.info("shelf rebuilt from the catalog: %s chunks restored", restored)
+        seq = batch[-1].seq
+        cut: list[tuple[Stored, Sequence[Chunk]]] = []
+        for page in batch:
+            if page.chunker != CHUNKER_VERSION or not on_shelf.issuperset(page.chunk_ids):
+                cut.append((page, await asyncio.to_thread(chunk, page.document, page.docset_id, page.url)))
+        lacking = [
+            OfPage(page.page_id, page.docset_id, page.url, page.document.title, [one for one in again if one.id not in on_shelf])
+            for page, again in cut
+        ]
+        with_vector = await put_on_shelf(tools, lacking, new=True)
+        for page, again in cut:
+            if page.chunker == CHUNKER_VERSION:
+                await tools.catalog.write(chunks.mark_embedded, [one.id for one in again if one.id in with_vector])
+            else:
+                await tools.shelf.remove(
+                    await tools.catalog.write(pages.recut, page, again, content_hash(page.document), with_vector)
+                )
+        restored += sum(len(page.chunks) for page in lacking)
+        tools.listed.set()
+    _log.info("shelf mended from the catalog: %s chunks put back or cut anew", restored)

@@ -11,16 +11,26 @@ commit and the event loop never waits at all:
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 import apsw
 
-from docworker import SCHEMA_VERSION
 from docworker.errors import StoreError
+from docworker.store.migrations import migrate
 
 _BUSY_TIMEOUT_MS = 5_000
+# What is the data folder's fault, and may be over later; anything else is a bug.
+_TROUBLES = (
+    apsw.FullError,
+    apsw.ReadOnlyError,
+    apsw.BusyError,
+    apsw.LockedError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.IOError,
+    apsw.CantOpenError,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +48,7 @@ class Catalog:
 
     @classmethod
     async def open(cls, path: Path) -> "Catalog":
-        """Open, or make, the catalog at `path`.
+        """Open, or make, the catalog at `path`; one of an older docworker is brought up to date.
 
         Raises StoreError when the file is not a catalog, comes from a newer docworker or cannot be written.
         """
@@ -46,34 +56,57 @@ class Catalog:
         loop = asyncio.get_running_loop()
         try:
             self._write_db = await loop.run_in_executor(self._writer, _connect, path)
-            await self.write(_migrate)
+            await self.write(migrate)
             self._read_db = await loop.run_in_executor(self._reader, _connect, path)
         except apsw.Error as error:
             await self.close()
-            raise StoreError(f"The catalog in {path.parent} cannot be used: {error}.") from error
+            raise StoreError(_said(error)) from error
         except StoreError:
             await self.close()
             raise
         return self
 
     async def write(self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function(connection, …)` as one transaction: all of it is kept, or none."""
+        """Run `function(connection, …)` as one transaction: all of it is kept, or none.
 
+        Raises StoreError when the disk is full, the file cannot be written, or another program holds it.
+        """
+        return await self._write(None, function, *args, **kwargs)
+
+    async def write_from(
+        self, fresh: Path, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same, with the closed catalog at `fresh` attached under that name."""
+        return await self._write(fresh, function, *args, **kwargs)
+
+    async def _write(
+        self, fresh: Path | None, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
         def transaction() -> T:
-            self._write_db.execute("BEGIN IMMEDIATE")
+            db = self._write_db
+            if fresh is not None:
+                db.execute("ATTACH ? AS fresh", (str(fresh),))
             try:
-                result = function(self._write_db, *args, **kwargs)
-                self._write_db.execute("COMMIT")
-            except BaseException:
-                if self._write_db.in_transaction:
-                    self._write_db.execute("ROLLBACK")
-                raise
+                db.execute("BEGIN IMMEDIATE")
+                try:
+                    result = function(db, *args, **kwargs)
+                    db.execute("COMMIT")
+                except BaseException:
+                    if db.in_transaction:
+                        db.execute("ROLLBACK")
+                    raise
+            finally:
+                if fresh is not None:
+                    db.execute("DETACH fresh")
             return result
 
-        return await asyncio.get_running_loop().run_in_executor(self._writer, transaction)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._writer, transaction)
+        except _TROUBLES as error:
+            raise StoreError(_said(error)) from error
 
     async def read(self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run `function(connection, …)` on one snapshot of the catalog."""
+        """Run `function(connection, …)` on one snapshot of the catalog. Raises StoreError when it cannot be read."""
 
         def snapshot() -> T:
             self._read_db.execute("BEGIN")
@@ -82,7 +115,10 @@ class Catalog:
             finally:
                 self._read_db.execute("COMMIT")
 
-        return await asyncio.get_running_loop().run_in_executor(self._reader, snapshot)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, snapshot)
+        except _TROUBLES as error:
+            raise StoreError(_said(error)) from error
 
     async def close(self) -> None:
         """Close both connections; closing again does nothing."""
@@ -103,14 +139,16 @@ def _connect(path: Path) -> apsw.Connection:
     return connection
 
 
-def _migrate(db: apsw.Connection) -> None:
-    """Make the tables in a new file; refuse one that a newer docworker wrote."""
-    found = db.pragma("user_version")
-    if found == 0:
-        db.execute(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
-        db.pragma("user_version", SCHEMA_VERSION)
-    elif found != SCHEMA_VERSION:
-        raise StoreError(
-            f"The data folder was written by another docworker (schema {found}, this one reads {SCHEMA_VERSION}); "
-            "use that version, or choose another folder with --data-dir."
-        )
+def _said(error: apsw.Error) -> str:
+    """What is wrong with the catalog, and what to do."""
+    match error:
+        case apsw.FullError():
+            return "The disk of the data folder is full; make room, and what was interrupted goes on by itself."
+        case apsw.ReadOnlyError():
+            return "The data folder cannot be written; give its user the right to."
+        case apsw.BusyError() | apsw.LockedError():
+            return "Another program holds the catalog (catalog.sqlite in the data folder); end it, or try again."
+        case apsw.CorruptError() | apsw.NotADBError():
+            return f"The catalog (catalog.sqlite in the data folder) is damaged: {error}. `docworker doctor` says what to do."
+        case _:
+            return f"The catalog (catalog.sqlite in the data folder) cannot be used: {error}."

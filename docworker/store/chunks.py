@@ -85,9 +85,14 @@ def explaining(db: apsw.Connection, names: Iterable[str], docset_ids: Collection
     return found
 
 
-def all_ids(db: apsw.Connection) -> set[str]:
-    """Every chunk id that the catalog lists."""
-    return {row[0] for row in db.execute("SELECT id FROM chunks")}
+def all_ids(db: apsw.Connection, docset_id: str | None = None) -> set[str]:
+    """Every chunk id that the catalog lists, of one docset or of all."""
+    return {row[0] for row in db.execute("SELECT id FROM chunks WHERE ?1 IS NULL OR docset_id = ?1", (docset_id,))}
+
+
+def all_embedded(db: apsw.Connection) -> set[str]:
+    """Ids of the chunks whose vector is said to be on the shelf."""
+    return {row[0] for row in db.execute("SELECT id FROM chunks WHERE embedded")}
 
 
 def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> list[Waiting]:
@@ -127,33 +132,17 @@ def keep_embedded(db: apsw.Connection, on_shelf: set[str]) -> None:
     db.executemany("UPDATE chunks SET embedded = ? WHERE id = ?", wrong)
 
 
-def vectors(db: apsw.Connection, model: str, text_hashes: Iterable[str]) -> dict[str, bytes]:
-    """The known vectors (little-endian float32) of these texts under `model`, by text hash."""
-    found: dict[str, bytes] = {}
-    for text_hash in text_hashes:
-        row = db.execute("SELECT vector FROM vectors WHERE model = ? AND text_hash = ?", (model, text_hash)).fetchone()
-        if row is not None:
-            found[text_hash] = row[0]
-    return found
-
-
-def remember_vectors(db: apsw.Connection, model: str, by_text_hash: Mapping[str, bytes]) -> None:
-    """Keep vectors, so that their texts are never embedded again under this model; those of texts that are gone are not."""
-    db.executemany(
-        "INSERT OR REPLACE INTO vectors (model, text_hash, vector) SELECT ?1, ?2, ?3"
-        " WHERE EXISTS (SELECT 1 FROM chunks WHERE chunks.text_hash = ?2)",
-        ((model, text_hash, vector) for text_hash, vector in by_text_hash.items()),
-    )
-
-
-def adopt_model(db: apsw.Connection, model: str) -> bool:
-    """Note which model the vectors on the shelf are of; returns whether there are some of another, which now wait anew."""
+def shelf_model(db: apsw.Connection) -> str | None:
+    """Which model the vectors on the shelf are of; None while there are none."""
     row = db.execute("SELECT value FROM meta WHERE key = 'shelf_model'").fetchone()
+    return None if row is None else str(row[0])
+
+
+def adopt_model(db: apsw.Connection, model: str) -> None:
+    """Note which model the vectors on the shelf are of from here on; when it is another one, all chunks wait for theirs anew."""
+    if shelf_model(db) not in (None, model):
+        db.execute("UPDATE chunks SET embedded = 0")
     db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES ('shelf_model', ?)", (model,))
-    if row is None or row[0] == model:
-        return False
-    db.execute("UPDATE chunks SET embedded = 0")
-    return True
 
 
 def _ends_with(symbol: str, wanted: str) -> bool:

@@ -120,15 +120,15 @@ def note_inventory(db: apsw.Connection, docset_id: str, url: str) -> None:
     db.execute("UPDATE docsets SET inventory = ? WHERE id = ? AND inventory IS NULL", (url, docset_id))
 
 
-def inventory(db: apsw.Connection, docset_id: str) -> str | None:
-    """Where the site lists its names, if that is known and has not been read."""
-    found: str | None = db.execute("SELECT inventory FROM docsets WHERE id = ?", (docset_id,)).get
-    return found or None
+def inventory(db: apsw.Connection, docset_id: str) -> tuple[str | None, str | None]:
+    """Where the site lists its names, as far as is known; and the hash of that list when it was read, "" when it could not be."""
+    url, hash_ = db.execute("SELECT inventory, inventory_hash FROM docsets WHERE id = ?", (docset_id,)).fetchone() or (None,) * 2
+    return url, hash_
 
 
-def inventory_read(db: apsw.Connection, docset_id: str) -> None:
-    """Note that the list of names was read, or cannot be."""
-    db.execute("UPDATE docsets SET inventory = '' WHERE id = ?", (docset_id,))
+def inventory_read(db: apsw.Connection, docset_id: str, hash_: str) -> None:
+    """Note that the list of names was read, or, with "", that it cannot be."""
+    db.execute("UPDATE docsets SET inventory_hash = ? WHERE id = ?", (hash_, docset_id))
 
 
 def move_up(db: apsw.Connection, docset_id: str) -> None:

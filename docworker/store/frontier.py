@@ -110,7 +110,8 @@ def add(db: apsw.Connection, docset_id: str, link: Link, *, place: int | None = 
     """Put a URL into the frontier, or, with a reason, among the pages left out; nothing happens when it is known."""
     db.execute(
         "INSERT OR IGNORE INTO pages (id, docset_id, url, turn, depth, place, hops, discovered_from, state, reason, message)"
-        " VALUES (?, ?, ?, ?, ?, coalesce(?, (SELECT coalesce(max(seq), 0) + 1 FROM pages)), ?, ?, ?, ?, ?)",
+        " VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, (SELECT coalesce(max(place), 0) + 1 FROM pages WHERE docset_id = ?2)), ?7,"
+        " ?8, ?9, ?10, ?11)",
         (
             page_id(docset_id, link.url),
             docset_id,
@@ -253,6 +254,26 @@ def second_chance(db: apsw.Connection, docset_id: str) -> int:
         (docset_id, Reason.NO_ANSWER, Reason.SERVER_ERROR, _ROUNDS),
     )
     return db.changes()
+
+
+def failed(db: apsw.Connection, docset_id: str) -> list[tuple[Claim, str]]:
+    """The pages that could not be had, as they were claimed, and why."""
+    rows = db.execute(
+        "SELECT id, docset_id, url, depth, turn, hops, attempts, message FROM pages WHERE docset_id = ? AND state = 'error'",
+        (docset_id,),
+    )
+    return [
+        (Claim(id_, docset, url, depth, Turn(turn), hops, attempts), str(message))
+        for id_, docset, url, depth, turn, hops, attempts, message in rows
+    ]
+
+
+def seeds(db: apsw.Connection, docset_id: str) -> list[str]:
+    """The URLs that the docset was begun from, by its user, the first one first."""
+    rows = db.execute(
+        "SELECT url FROM pages WHERE docset_id = ? AND depth = 0 AND discovered_from IS NULL ORDER BY place, seq", (docset_id,)
+    )
+    return [str(row[0]) for row in rows]
 
 
 def close(db: apsw.Connection, docset_id: str, state: PageState, reason: Reason, message: str) -> int:

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 
 import apsw
 
-from docworker.model import Asked, Claim, Document, Fetched, Link, PageIntent, PageState, Reason, Section, Symbol
+from docworker import CHUNKER_VERSION, EXTRACTOR_VERSION
+from docworker.model import Asked, Chunk, Claim, Document, Link, PageIntent, PageState, Reason, Section, Stamp, Symbol
 from docworker.store import symbols
-from docworker.store.frontier import add, pack_links
+from docworker.store.frontier import add, pack_links, unpack_links
 from docworker.urls import spelling
 
 # A page that holds the whole text of this many others, which make up this share of its own, repeats a manual; a page counts
@@ -74,6 +75,41 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """An indexed page with its text, which `chunker` has cut into chunks with these ids."""
+
+    seq: int
+    page_id: str
+    docset_id: str
+    url: str
+    chunker: int
+    document: Document
+    chunk_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A page as it was before a refresh. Without a `stamp` it cannot be told whether it has changed."""
+
+    state: PageState
+    reason: Reason | None
+    message: str | None
+    stamp: Stamp | None
+    title: str
+    read_as: str
+    content_hash: str | None
+    main_hash: str
+    canonical: str | None
+    follow: tuple[str, ...]
+    links_dropped: int
+    size: int
+    passages: tuple[int, ...]
+    chunks: frozenset[str]
+    with_vector: frozenset[str]
+    extractor: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Rival:
     """An indexed page that may be the same as another. Of two that are, the one that sorts first is kept."""
 
@@ -92,21 +128,25 @@ def commit_indexed(
     db: apsw.Connection,
     claimed: Claim,
     asked: Asked,
-    fetched: Fetched,
-    document: Document,
+    stamp: Stamp | None,
+    document: Document | None,
     intent: PageIntent,
     with_vector: Collection[str],
     now: int,
+    message: str | None = None,
+    extractor: int = EXTRACTOR_VERSION,
 ) -> Committed:
     """The proof that a page is indexed: chunk list, hashes, validators, links, text and state, in one transaction.
 
-    `with_vector` are ids of new chunks whose vector is on the shelf already. A page that turns out to be another one is
+    `with_vector` are ids of chunks whose vector is on the shelf already. A page that turns out to be another one is
     noted as that, and its chunks are to be removed; so are those of indexed pages that turn out to be this one.
+    Without a `document`, the page's text is as it was before the refresh that this is the catalog of; `message` says why
+    nothing newer is known, and `extractor` which one read it.
     """
     me = _rival(db, claimed.page_id)
     canonical = intent.canonical or _twin(db, claimed, intent.twins)
     new_ids = tuple(chunk.id for chunk in intent.chunks)
-    _note(db, claimed, asked, intent.follow, intent.links_dropped, now)
+    _note(db, claimed, asked, intent.follow, intent.links_dropped, stamp, now)
     db.execute(
         "UPDATE pages SET title = ?, read_as = ?, canonical = ? WHERE id = ?",
         (intent.title, intent.read_as, canonical, claimed.page_id),
@@ -129,14 +169,16 @@ def commit_indexed(
         gone += _drop(db, rival.seq)
         _give_way(db, rival, me)
     db.execute(
-        "UPDATE pages SET state = 'indexed', reason = NULL, message = NULL, target = NULL, content_hash = ?,"
-        " main_hash = ?, etag = ?, last_modified = ?, document = ?, indexed_at = ? WHERE id = ?",
+        "UPDATE pages SET state = 'indexed', reason = NULL, message = ?, target = NULL, content_hash = ?,"
+        " main_hash = ?, extractor = ?, chunker = ?, document = ?, kept = ?, indexed_at = ? WHERE id = ?",
         (
+            message,
             intent.content_hash,
             intent.main_hash,
-            fetched.etag,
-            fetched.last_modified,
-            _pack(document),
+            extractor,
+            CHUNKER_VERSION,
+            None if document is None else _pack(document),
+            document is None,
             now,
             claimed.page_id,
         ),
@@ -146,17 +188,26 @@ def commit_indexed(
         "INSERT OR IGNORE INTO passages (docset_id, hash, page_seq) VALUES (?, ?, ?)",
         ((claimed.docset_id, hash_, me.seq) for hash_ in intent.passages),
     )
+    if document is None:
+        return Committed("as it was", tuple(gone))
     symbols.keep(db, claimed.docset_id, me.seq, document.symbols, intent.chunks)
     db.executemany("DELETE FROM chunks WHERE id = ?", ((id_,) for id_ in intent.remove))
+    _list_chunks(db, claimed.page_id, claimed.docset_id, intent.chunks, with_vector)
+    return Committed(f"indexed, {len(intent.chunks)} chunks, {len(intent.add)} of them new", tuple(gone))
+
+
+def _list_chunks(
+    db: apsw.Connection, of_page: str, docset_id: str, chunks: Sequence[Chunk], with_vector: Collection[str]
+) -> None:
     db.executemany(
         "INSERT INTO chunks (id, page_id, docset_id, ordinal, section, anchor, chars, text_hash, embedded)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET ordinal = excluded.ordinal,"
-        " section = excluded.section, anchor = excluded.anchor, embedded = max(embedded, excluded.embedded)",
+        " section = excluded.section, embedded = max(embedded, excluded.embedded)",
         (
             (
                 chunk.id,
-                claimed.page_id,
-                claimed.docset_id,
+                of_page,
+                docset_id,
                 chunk.ordinal,
                 chunk.section,
                 chunk.anchor,
@@ -164,10 +215,31 @@ def commit_indexed(
                 chunk.text_hash,
                 chunk.id in with_vector,
             )
-            for chunk in intent.chunks
+            for chunk in chunks
         ),
     )
-    return Committed(f"indexed, {len(intent.chunks)} chunks, {len(intent.add)} of them new", tuple(gone))
+
+
+def recut(
+    db: apsw.Connection, page: "Stored", chunks: Sequence[Chunk], content_hash: str, with_vector: Collection[str]
+) -> list[str]:
+    """Put what a newer chunker makes of a page's text in the place of what an older one did; returns ids that are gone.
+
+    Nothing happens to a page whose text has changed since `page` was read; the ids of `chunks` are then gone.
+    """
+    row = db.execute("SELECT document FROM pages WHERE seq = ?", (page.seq,)).fetchone()
+    if row is None or row[0] is None or _unpack(row[0]) != page.document:
+        return [chunk.id for chunk in chunks]
+    new = {chunk.id for chunk in chunks}
+    gone = [id_ for id_ in chunk_ids(db, page.page_id) if id_ not in new]
+    db.executemany("DELETE FROM chunks WHERE id = ?", ((id_,) for id_ in gone))
+    _list_chunks(db, page.page_id, page.docset_id, chunks, with_vector)
+    told = set(page.document.symbols)
+    listed = [(page.url, symbol) for symbol in symbols.of_page(db, page.page_id) if symbol not in told]
+    symbols.keep(db, page.docset_id, page.seq, page.document.symbols, chunks)
+    symbols.add_listed(db, page.docset_id, listed)
+    db.execute("UPDATE pages SET chunker = ?, content_hash = ? WHERE seq = ?", (CHUNKER_VERSION, content_hash, page.seq))
+    return gone
 
 
 def commit_left_out(
@@ -178,11 +250,15 @@ def commit_left_out(
     reason: Reason,
     message: str,
     follow: Sequence[str],
+    stamp: Stamp | None,
     now: int,
 ) -> Committed:
-    """Note why a page is `skipped` or `error`, and the links it had all the same; `asked` is None when nobody asked."""
+    """Note why a page is `skipped` or `error`, and the links it had all the same; `asked` is None when nobody asked.
+
+    With a `stamp`, the page was read, and is left out for what it is.
+    """
     gone = _drop(db, _rival(db, claimed.page_id).seq)
-    _note(db, claimed, asked, follow, 0, now)
+    _note(db, claimed, asked, follow, 0, stamp, now)
     db.execute("UPDATE pages SET state = ?, reason = ?, message = ? WHERE id = ?", (state, reason, message, claimed.page_id))
     return Committed(f"{state}: {message}", tuple(gone))
 
@@ -199,10 +275,10 @@ def commit_moved(
         return _circle(db, claimed, asked, [claimed.url, *between], how, follow, now)
     if claimed.hops >= max_hops:
         message = f"The page is reached through {claimed.hops} redirects and redirects again (setting max_redirects)."
-        return commit_left_out(db, claimed, asked, PageState.SKIPPED, Reason.REDIRECTS, message, follow, now)
+        return commit_left_out(db, claimed, asked, PageState.SKIPPED, Reason.REDIRECTS, message, follow, None, now)
     me = _rival(db, claimed.page_id)
     gone = _drop(db, me.seq)
-    _note(db, claimed, asked, follow, 0, now)
+    _note(db, claimed, asked, follow, 0, None, now)
     place: int = db.execute("SELECT place FROM pages WHERE seq = ?", (me.seq,)).get
     _become_alias(db, me.seq, target.url, how)
     add(db, claimed.docset_id, target, place=place, hops=claimed.hops + 1)
@@ -215,7 +291,7 @@ def _circle(
     db: apsw.Connection, claimed: Claim, asked: Asked, urls: list[str], how: str, follow: Sequence[str], now: int
 ) -> Committed:
     """Redirects that lead from the claimed page back to it: the first of them in the frontier stands for all, and says so."""
-    _note(db, claimed, asked, follow, 0, now)
+    _note(db, claimed, asked, follow, 0, None, now)
     rank = "SELECT place, hops, url FROM pages WHERE docset_id = ? AND url = ?"
     first = urls.index(min(urls, key=lambda url: tuple(db.execute(rank, (claimed.docset_id, url)).get)))
     way = [*urls[first:], *urls[: first + 1]]
@@ -237,12 +313,20 @@ def leave_out_indexed(db: apsw.Connection, of_page: str, reason: Reason, message
     return tuple(gone)
 
 
-def _note(db: apsw.Connection, claimed: Claim, asked: Asked | None, follow: Sequence[str], links_dropped: int, now: int) -> None:
+def _note(
+    db: apsw.Connection,
+    claimed: Claim,
+    asked: Asked | None,
+    follow: Sequence[str],
+    links_dropped: int,
+    stamp: Stamp | None,
+    now: int,
+) -> None:
     """What came of asking, and what the page leads to."""
     requests, size, status = (0, 0, None) if asked is None else (asked.requests, asked.size, asked.status)
     db.execute(
         "UPDATE pages SET lease_until = NULL, requests = requests + ?, size = ?, http_status = ?, fetched_at = ?, links = ?,"
-        " links_dropped = ?, followed = 0 WHERE id = ?",
+        " links_dropped = ?, followed = 0, etag = ?, last_modified = ?, body_hash = ?, rules = ? WHERE id = ?",
         (
             requests,
             size,
@@ -250,6 +334,7 @@ def _note(db: apsw.Connection, claimed: Claim, asked: Asked | None, follow: Sequ
             None if asked is None else now,
             pack_links(follow) if follow else None,
             links_dropped,
+            *((None,) * 4 if stamp is None else (stamp.etag, stamp.last_modified, stamp.body_hash, stamp.rules)),
             claimed.page_id,
         ),
     )
@@ -378,7 +463,11 @@ def _drop(db: apsw.Connection, seq: int) -> list[str]:
     db.execute("DELETE FROM chunks WHERE page_id = (SELECT id FROM pages WHERE seq = ?)", (seq,))
     db.execute("DELETE FROM passages WHERE page_seq = ?", (seq,))
     symbols.keep(db, "", seq, ())
-    db.execute("UPDATE pages SET document = NULL, content_hash = NULL, indexed_at = NULL WHERE seq = ?", (seq,))
+    db.execute(
+        "UPDATE pages SET document = NULL, content_hash = NULL, indexed_at = NULL, kept = 0, etag = NULL, last_modified = NULL,"
+        " body_hash = NULL, rules = NULL WHERE seq = ?",
+        (seq,),
+    )
     return gone
 
 
@@ -535,13 +624,62 @@ def _listing(db: apsw.Connection, where: str, bindings: Sequence[str | int], lim
     ]
 
 
-def documents(db: apsw.Connection, after_seq: int, limit: int) -> list[tuple[int, str, str, str, Document]]:
-    """Indexed pages after `after_seq` in order, as (seq, page id, docset id, url, document): for rebuilding the shelf."""
+def documents(db: apsw.Connection, after_seq: int, limit: int) -> list[Stored]:
+    """Pages with a text after `after_seq` in order: for rebuilding the shelf."""
     rows = db.execute(
-        "SELECT seq, id, docset_id, url, document FROM pages WHERE seq > ? AND state = 'indexed' ORDER BY seq LIMIT ?",
+        "SELECT seq, id, docset_id, url, chunker, document FROM pages WHERE seq > ? AND document IS NOT NULL"
+        " ORDER BY seq LIMIT ?",
         (after_seq, limit),
     )
-    return [(seq, id_, docset_id, url, _unpack(document)) for seq, id_, docset_id, url, document in rows]
+    return [
+        Stored(seq, id_, docset_id, url, chunker, _unpack(document), chunk_ids(db, str(id_)))
+        for seq, id_, docset_id, url, chunker, document in rows
+    ]
+
+
+def cut_otherwise(db: apsw.Connection) -> int:
+    """How many pages an older chunker cut."""
+    number: int = db.execute("SELECT count(*) FROM pages WHERE document IS NOT NULL AND chunker != ?", (CHUNKER_VERSION,)).get
+    return number
+
+
+def read_otherwise(db: apsw.Connection) -> list[str]:
+    """Ids of docsets with pages that another version of the extractor read."""
+    rows = db.execute("SELECT DISTINCT docset_id FROM pages WHERE state = 'indexed' AND extractor != ?", (EXTRACTOR_VERSION,))
+    return [str(row[0]) for row in rows]
+
+
+def earlier(db: apsw.Connection, docset_id: str, url: str) -> Earlier | None:
+    """What is known of a page that a refresh comes to; None when it is not known by this URL, or never was asked."""
+    row = db.execute(
+        "SELECT seq, id, state, reason, message, etag, last_modified, body_hash, rules, title, read_as, content_hash, main_hash,"
+        " canonical, links, links_dropped, size, extractor FROM pages"
+        " WHERE docset_id = ? AND url = ? AND state IN ('indexed', 'skipped')",
+        (docset_id, url),
+    ).fetchone()
+    if row is None:
+        return None
+    seq, id_, state, reason, message, etag, last_modified, body_hash, rules, *rest = row
+    title, read_as, content_hash, main_hash, canonical, links, links_dropped, size, extractor = rest
+    listed = db.execute("SELECT id, embedded FROM chunks WHERE page_id = ?", (id_,)).fetchall()
+    return Earlier(
+        state=PageState(state),
+        reason=None if reason is None else Reason(reason),
+        message=message,
+        stamp=None if rules is None else Stamp(etag, last_modified, body_hash, rules),
+        title=title or "",
+        read_as=read_as or "",
+        content_hash=content_hash,
+        main_hash=main_hash or "",
+        canonical=canonical,
+        follow=tuple(unpack_links(links)) if links else (),
+        links_dropped=links_dropped,
+        size=size,
+        passages=tuple(int(row[0]) for row in db.execute("SELECT hash FROM passages WHERE page_seq = ?", (seq,))),
+        chunks=frozenset(str(id_) for id_, _ in listed),
+        with_vector=frozenset(str(id_) for id_, embedded in listed if embedded),
+        extractor=extractor,
+    )
 
 
 def read_as(db: apsw.Connection, docset_id: str) -> list[tuple[str, int]]:
@@ -564,7 +702,7 @@ def _pack(document: Document) -> bytes:
 
 def _unpack(packed: bytes) -> Document:
     fields = json.loads(zlib.decompress(packed))
-    named = tuple(Symbol(**symbol) for symbol in fields["symbols"])
+    named = tuple(Symbol(**symbol) for symbol in fields.get("symbols", ()))  # until schema 2 there were none
     return Document(fields["title"], fields["site"], tuple(_sections(fields["sections"])), named)
 
 

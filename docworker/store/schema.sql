@@ -18,12 +18,14 @@ CREATE TABLE docsets (
     exclude       TEXT NOT NULL,                -- JSON array of patterns
     language      TEXT,                         -- of the seed page
     sitemaps_read INTEGER NOT NULL DEFAULT 0,
-    inventory     TEXT,                         -- where the site lists its names; '' when it was read
+    inventory     TEXT,                         -- where the site lists its names
+    inventory_hash TEXT,                        -- of that list when it was read; '' when it could not be; null: not asked
     state         TEXT NOT NULL,
     message       TEXT,                         -- why it failed, or which limit it reached
     created_at    INTEGER NOT NULL,
     updated_at    INTEGER NOT NULL,
-    crawled_at    INTEGER                       -- when all of it was last crawled
+    crawled_at    INTEGER,                      -- when all of it was last crawled
+    refreshed     TEXT                          -- what the last refresh came to, as JSON
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX docsets_by_origin ON docsets (origin);
 
@@ -54,8 +56,13 @@ CREATE TABLE pages (
     content_hash    TEXT,
     main_hash       TEXT,                       -- the same for pages of the same text
     canonical       TEXT,                       -- the page of this docset that it says it is a copy of
-    etag            TEXT,
+    etag            TEXT,                       -- with the next three, by what a refresh knows that nothing has changed
     last_modified   TEXT,
+    body_hash       TEXT,
+    rules           TEXT,                       -- hash of the docset's patterns and the like, as it was read by
+    extractor       INTEGER NOT NULL DEFAULT 0, -- version that read it
+    chunker         INTEGER NOT NULL DEFAULT 0, -- version that cut it
+    kept            INTEGER NOT NULL DEFAULT 0, -- 1, in the catalog of a refresh: its text is as it was, and stands in the other
     document        BLOB,                       -- the extracted Document, compressed: what the shelf is rebuilt from
     links           BLOB,                       -- canonical URLs in scope that it leads to, in page order, compressed
     links_dropped   INTEGER NOT NULL DEFAULT 0, -- links over the limit of one page
@@ -68,6 +75,7 @@ CREATE INDEX pages_by_state ON pages (docset_id, state, turn, depth, place, seq)
 CREATE INDEX pages_by_main ON pages (docset_id, main_hash) WHERE state = 'indexed';
 CREATE INDEX pages_by_canonical ON pages (docset_id, canonical) WHERE canonical IS NOT NULL;
 CREATE INDEX pages_by_target ON pages (docset_id, target) WHERE target IS NOT NULL;
+CREATE INDEX pages_by_place ON pages (docset_id, place);
 CREATE INDEX pages_to_follow ON pages (docset_id, followed, depth, place, seq);
 
 -- A hash of every longer section of every indexed page: tells a page that holds the text of many others.
@@ -88,7 +96,8 @@ CREATE TABLE symbols (
     name      TEXT NOT NULL,
     kind      TEXT NOT NULL,
     anchor    TEXT,
-    chunk     INTEGER                           -- ordinal of the chunk that explains it
+    chunk     INTEGER,                          -- ordinal of the chunk that explains it
+    listed    INTEGER NOT NULL DEFAULT 0        -- 1: the site's inventory told it, not the page
 ) STRICT;
 CREATE INDEX symbols_by_key ON symbols (key, docset_id);
 CREATE INDEX symbols_by_page ON symbols (page_seq);
@@ -122,5 +131,7 @@ CREATE TABLE vectors (
     model     TEXT NOT NULL,
     text_hash TEXT NOT NULL,
     vector    BLOB NOT NULL,                    -- too large for WITHOUT ROWID: 96 MB instead of 41 for 20,000
+    unused_since INTEGER,                       -- when no chunk had its text any more
     PRIMARY KEY (text_hash, model)              -- in this order: texts that are gone are looked up without a model
 ) STRICT;
+CREATE INDEX vectors_unused ON vectors (unused_since) WHERE unused_since IS NOT NULL;

@@ -129,6 +129,8 @@ class Shelf:
         `new`: none is there, so none is looked for. That is 20 times as fast among a thousand pages just added; and what
         several callers add while another write is under way is written at once, as every write makes the next one slower.
         """
+        if not new:
+            await self._uncount([row.id for row in rows])
         self._count([row.docset_id for row in rows], [row.words for row in rows])
         if rows and new:
             self._new_rows += rows
@@ -155,6 +157,7 @@ class Shelf:
     async def remove(self, ids: Collection[str]) -> None:
         """Take chunks and their vectors off the shelf."""
         if ids:
+            await self._uncount(ids)
             await self._delete(f"id IN ({_quoted(ids)})")
 
     async def remove_docset(self, docset_id: str) -> None:
@@ -214,6 +217,12 @@ class Shelf:
         async for batch in await self._chunks.query().select(["docset_id", "words"]).to_batches():
             await asyncio.to_thread(self._count, batch["docset_id"].to_pylist(), batch["words"].to_pylist())
 
+    async def _uncount(self, ids: Collection[str]) -> None:
+        """What is to be replaced or taken off is counted no more."""
+        rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").select(["docset_id", "words"]).to_list()
+        for row in rows:
+            self._vocabulary.uncount(row["docset_id"], row["words"])
+
     def _count(self, docset_ids: Sequence[str], words: Sequence[str]) -> None:
         for docset_id, some in zip(docset_ids, words, strict=True):
             self._vocabulary.count(docset_id, some)
@@ -263,13 +272,13 @@ class Shelf:
         rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").limit(len(ids)).to_list()
         return {row["id"]: Row(**{**row, "path": tuple(row["path"])}) for row in rows}
 
-    async def ids(self) -> set[str]:
-        """The id of every chunk."""
-        return await _ids(self._chunks)
+    async def ids(self, docset_id: str | None = None) -> set[str]:
+        """The id of every chunk, of one docset or of all."""
+        return await _ids(self._chunks, docset_id)
 
     async def vector_ids(self) -> set[str]:
         """The id of every chunk that has its vector."""
-        return await _ids(self._vectors)
+        return await _ids(self._vectors, None)
 
 
 async def _table(database: "lancedb.AsyncConnection", name: str, schema: "pa.Schema") -> "lancedb.AsyncTable":
@@ -300,8 +309,9 @@ async def _upsert(table: "lancedb.AsyncTable", rows: "pa.Table") -> None:
     await table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(rows)
 
 
-async def _ids(table: "lancedb.AsyncTable") -> set[str]:
-    return set((await table.query().select(["id"]).to_arrow())["id"].to_pylist())
+async def _ids(table: "lancedb.AsyncTable", docset_id: str | None) -> set[str]:
+    query = table.query() if docset_id is None else table.query().where(f"docset_id IN ({_quoted([docset_id])})")
+    return set((await query.select(["id"]).to_arrow())["id"].to_pylist())
 
 
 def _chunk_schema() -> "pa.Schema":

@@ -48,13 +48,23 @@ def _bare(heading: str) -> str:
     return heading.strip("`* ").partition("(")[0].casefold()
 
 
-def add_missing(db: apsw.Connection, docset_id: str, named: Iterable[tuple[str, Symbol]]) -> int:
-    """Add names by the URL of their page, as far as that is indexed and does not tell them itself; returns how many."""
+def keep_listed(db: apsw.Connection, docset_id: str, named: Iterable[tuple[str, Symbol]]) -> int:
+    """Put the names of a site's inventory, by the URL of their page, in the place of those of an earlier one.
+
+    They are kept as far as the page is indexed and does not tell them itself; returns how many.
+    """
+    db.execute("DELETE FROM symbols WHERE listed AND page_seq IN (SELECT seq FROM pages WHERE docset_id = ?)", (docset_id,))
+    return add_listed(db, docset_id, named)
+
+
+def add_listed(db: apsw.Connection, docset_id: str, named: Iterable[tuple[str, Symbol]]) -> int:
+    """Add names of a site's inventory, by the URL of their page, as far as it does not tell them itself; returns how many."""
     added = 0
     for url, symbol in named:
         db.execute(
-            "INSERT INTO symbols (docset_id, key, page_seq, name, kind, anchor, chunk)"
-            " SELECT docset_id, ?1, seq, ?2, ?3, ?4, (SELECT min(ordinal) FROM chunks WHERE page_id = pages.id AND anchor IS ?4)"
+            "INSERT INTO symbols (docset_id, key, page_seq, name, kind, anchor, chunk, listed)"
+            " SELECT docset_id, ?1, seq, ?2, ?3, ?4, (SELECT min(ordinal) FROM chunks WHERE page_id = pages.id AND anchor IS ?4),"
+            " 1"
             " FROM pages WHERE docset_id = ?5 AND url = ?6 AND state = 'indexed'"
             " AND NOT EXISTS (SELECT 1 FROM symbols WHERE page_seq = pages.seq AND (name = ?2 OR anchor = ?4))",
             (key(symbol.name), symbol.name, symbol.kind, symbol.anchor, docset_id, url),

@@ -1,7 +1,6 @@
 """How often words stand in the chunks of each docset, by which a question's telling words are told from its common ones.
 
-Owned by the shelf, which counts what is added at once, and everything once when it is opened. What is taken off the shelf
-stays counted until the next start: a page more or less changes no word's rarity.
+Owned by the shelf, which counts what is added and what is taken off at once, and everything once when it is opened.
 """
 
 from collections import Counter, defaultdict
@@ -19,6 +18,12 @@ class Vocabulary:
         """Count the words, set apart by blanks, of a chunk."""
         self._words[docset_id].update(words.split(" "))
         self._chunks[docset_id] += 1
+
+    def uncount(self, docset_id: str, words: str) -> None:
+        """A chunk with these words was taken off."""
+        if docset_id in self._chunks:
+            self._words[docset_id].subtract(words.split(" "))
+            self._chunks[docset_id] -= 1
 
     def forget(self, docset_id: str) -> None:
         """A docset was deleted."""

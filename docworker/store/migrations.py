@@ -1,0 +1,62 @@
+"""Bringing a catalog up to date: one transaction, so that a crash leaves the old one as it was.
+
+Whatever the version, the tables are made anew and what both have is carried over. What was cut or read by older code is marked so
+by its `chunker` and `extractor`; `indexing.reconcile` cuts it anew from the stored texts, and a refresh reads it anew.
+"""
+
+from importlib import resources
+
+import apsw
+
+from docworker import EXTRACTOR_VERSION, SCHEMA_VERSION
+from docworker.errors import StoreError
+
+_TABLES = ("docsets", "pages", "passages", "symbols", "robots", "chunks", "vectors", "meta")  # what is referred to comes first
+# What a column that an older table lacks is filled with, where its default will not do. By table, in terms of the old columns.
+_MISSING = {
+    "docsets": {"include": "'[]'", "exclude": "'[]'"},
+    "pages": {"turn": "0", "place": "seq", "hops": "0"},
+}
+_CHUNKS_AS_NOW = 4  # since this version chunks can be served as they are until they are cut anew
+_READ_AS_NOW = 4  # since this version pages are read as by extractor 1
+
+
+def migrate(db: apsw.Connection) -> None:
+    """Make the tables in a new file, or anew from those of an older docworker. Raises StoreError for those of a newer one."""
+    found = db.pragma("user_version")
+    if found == SCHEMA_VERSION:
+        return
+    if found > SCHEMA_VERSION:
+        raise StoreError(
+            f"The data folder was written by a newer docworker (schema {found}, this one reads up to {SCHEMA_VERSION}); "
+            "update docworker, or choose another folder with --data-dir."
+        )
+    old = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    for (index,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall():
+        db.execute(f"DROP INDEX {index}")
+    for table in old:
+        db.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    db.execute(resources.files(__package__).joinpath("schema.sql").read_text("utf-8"))
+    for table in _TABLES:
+        if table in old and (table != "chunks" or found >= _CHUNKS_AS_NOW):
+            _carry_over(db, table)
+    if found:
+        extractor = EXTRACTOR_VERSION if found >= _READ_AS_NOW and EXTRACTOR_VERSION == 1 else 0
+        db.execute("UPDATE pages SET extractor = ? WHERE state = 'indexed'", (extractor,))
+        db.execute("UPDATE docsets SET inventory = NULL")  # until schema 4 it was forgotten once it was read
+    for table in reversed(_TABLES):
+        db.execute(f"DROP TABLE IF EXISTS old_{table}")
+    for table in old - set(_TABLES):
+        db.execute(f"DROP TABLE IF EXISTS old_{table}")
+    db.pragma("user_version", SCHEMA_VERSION)
+
+
+def _carry_over(db: apsw.Connection, table: str) -> None:
+    before = _columns(db, f"old_{table}")
+    values = {name: name for name in _columns(db, table) if name in before}
+    values |= {name: value for name, value in _MISSING.get(table, {}).items() if name not in before}
+    db.execute(f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM old_{table}")
+
+
+def _columns(db: apsw.Connection, table: str) -> list[str]:
+    return [str(row[1]) for row in db.execute(f"PRAGMA table_info({table})")]
