@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from docworker import __version__
 from docworker.api.app import Desk, application
-from docworker.errors import AlreadyRunning, StoreError
+from docworker.errors import AlreadyRunning, ShelfDamaged, StoreError
 from docworker.settings import Settings
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.embedding.loader import ModelLoader, ModelSource
     from docworker.indexing.embedding_loop import embed_forever
     from docworker.indexing.pipeline import CrawlLimits, Tools
-    from docworker.indexing.reconcile import rebuild, sweep
+    from docworker.indexing.reconcile import keep_whole, sweep
     from docworker.indexing.refresh import open_all
     from docworker.indexing.workers import ExtractionWorkers
     from docworker.jobs import Jobs, keep_running
@@ -174,10 +174,13 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     jobs = Jobs(tools, model, settings.data_dir, mended)
 
     refreshing = await open_all(settings.data_dir, catalog, now_ms)
-    incomplete = await sweep(tools, refreshing.values())
+    try:
+        await shelf.prune(alone=True)
+    except ShelfDamaged:
+        await shelf.remake()
+    await sweep(tools, refreshing.values())
     for other in refreshing.values():
         await other.close()
-    await shelf.prune(alone=True)
     desk.service = service = Service(
         catalog,
         shelf,
@@ -190,17 +193,11 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         now=now_ms,
     )
     _log.info("ready")
-
-    async def mend() -> None:
-        if incomplete:
-            await rebuild(tools)
-        mended.set()
-
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
         "embedding": lambda: embed_forever(tools, model),
         "shelf": shelf.tend_forever,
-        "mending": mend,
+        "mending": lambda: keep_whole(tools, mended),
     }
     if settings.refresh_hours:
         loops["schedule"] = lambda: service.refresh_stale(settings.refresh_hours)
@@ -223,8 +220,7 @@ async def _open_shelf(folder: Path, dimensions: int) -> "Shelf":
 
     try:
         return await Shelf.open(folder, dimensions)
-    except StoreError as error:
-        _log.warning("%s It is made again from the catalog.", error)
+    except ShelfDamaged:
         Shelf.discard(folder)
         return await Shelf.open(folder, dimensions)
 

@@ -11,7 +11,8 @@ DocworkerError               str(error) is one sentence that a person can act on
 ├── SiteFailed               the documentation site failed                        HTTP 502
 ├── Unavailable              starting, stopping or busy; try again                HTTP 503
 ├── AlreadyRunning           another docworker has the data folder or the port    exit 1
-├── StoreError               the data folder cannot be used                       exit 1
+├── StoreError               the data folder cannot be used                       HTTP 503, exit 1
+│   └── ShelfDamaged         the shelf cannot be read; it is made again           HTTP 503
 ├── ExtractionFailed         a page could not be turned into text                 page `error`
 └── ModelUnavailable         no embedding model can be had now                    BM25 alone
 """
@@ -63,6 +64,10 @@ class AlreadyRunning(DocworkerError):
 
 class StoreError(DocworkerError):
     """The data folder, the catalog or the shelf cannot be used."""
+
+
+class ShelfDamaged(StoreError):
+    """Files of the shelf are missing or damaged; it can be made again from the catalog."""
 
 
 class ExtractionFailed(DocworkerError):

@@ -22,13 +22,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 from urllib.parse import unquote, urlsplit
 
+Validators = Literal["etag", "last-modified", "both", "neither"]
 _TLS_HANDSHAKE = 0x16  # the first byte of a TLS connection
 
 
@@ -82,9 +83,10 @@ class Faults:
 
 
 class Site:
-    """Pages by path, or a folder's files; counts requests and answers by path. ETag and 304 for every page.
+    """Pages by path, or a folder's files; counts requests and answers by path. 304 for every page that the client has already.
 
-    Files that are links are followed as far as `links_within`, by default only inside `folder`.
+    Files that are links are followed as far as `links_within`, by default only inside `folder`. `validators` says what a page
+    is known again by; Last-Modified is a file's own, other pages tell theirs in their headers.
     """
 
     def __init__(
@@ -96,6 +98,7 @@ class Site:
         port: int = 0,
         faults: Faults | None = None,
         tls: ssl.SSLContext | None = None,
+        validators: Validators = "etag",
     ) -> None:
         self.pages: dict[str, str | Answer] = dict(pages or {})
         self.requests: Counter[str] = Counter()
@@ -105,6 +108,7 @@ class Site:
         self.links_within = links_within or folder
         self.faults = faults
         self.tls = tls
+        self.validators = validators
         self.gate = threading.Event()  # cleared, every answer waits for it
         self.gate.set()
         self.ended = threading.Event()
@@ -146,7 +150,9 @@ class Site:
             if file.is_file() and file.resolve().is_relative_to((self.links_within or folder).resolve()):
                 kind, packed = mimetypes.guess_type(file.name)
                 kind = "application/gzip" if packed else kind or "application/octet-stream"
-                return Answer(body=file.read_bytes(), content_type=kind)
+                dated = self.validators in ("last-modified", "both")
+                headers = {"Last-Modified": formatdate(file.stat().st_mtime, usegmt=True)} if dated else {}
+                return Answer(body=file.read_bytes(), content_type=kind, headers=headers)
         except OSError:  # a name that is too long
             pass
         return _not_found()
@@ -235,10 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
         time.sleep(answer.delay_s)
         body = answer.body.encode() if isinstance(answer.body, str) else answer.body
         headers = self._headers_of(answer, body)
-        etag = headers.get("etag", ("", ""))[1]
-        if answer.status == 200 and etag and self.headers.get("If-None-Match") == etag:
+        if answer.status == 200 and self._has_already(headers):
             answer, body = Answer(304), b""
-            headers = {name: headers[name] for name in ("server", "date", "etag") if name in headers}
+            headers = {name: headers[name] for name in ("server", "date", "etag", "last-modified") if name in headers}
         chunked = "transfer-encoding" in headers
         cut_at = answer.cut_at if answer.stream or (answer.cut_at or 0) < len(body) else None
         length = headers.get("content-length", ("", "0" if answer.status in (204, 304) else ""))[1]
@@ -259,11 +264,23 @@ class _Handler(BaseHTTPRequestHandler):
             site.broke_off(self.path, status)
             raise
 
+    def _has_already(self, headers: Mapping[str, tuple[str, str]]) -> bool:
+        """Whether the client knows this page; If-Modified-Since counts only without If-None-Match (RFC 9110 section 13.2.2)."""
+        etag, modified = (headers.get(name, ("", ""))[1] for name in ("etag", "last-modified"))
+        known, since = self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since")
+        if known is not None:
+            return known == etag
+        if not modified or since is None:
+            return False
+        return parsedate_to_datetime(modified) <= parsedate_to_datetime(since)
+
     def _headers_of(self, answer: Answer, body: bytes) -> dict[str, tuple[str, str]]:
         """The headers to send, by name in lower case: the automatic ones, and the answer's in their place."""
         headers = {"Server": self.version_string(), "Date": self.date_time_string(), "Content-Type": answer.content_type}
         if answer.stream is None:
-            headers |= {"Content-Length": str(len(body)), "ETag": f'"{hashlib.sha1(body).hexdigest()[:16]}"'}
+            headers["Content-Length"] = str(len(body))
+            if self.server.site.validators in ("etag", "both"):
+                headers["ETag"] = f'"{hashlib.sha1(body).hexdigest()[:16]}"'
         elif not any(name.lower() == "content-length" and value for name, value in answer.headers.items()):
             headers |= {"Transfer-Encoding": "chunked"} if self.request_version == "HTTP/1.1" else {"Connection": "close"}
         found = {name.lower(): (name, value) for name, value in [*headers.items(), *answer.headers.items()]}

@@ -16,12 +16,13 @@ from docworker.store.pages import Stored
 
 _log = logging.getLogger(__name__)
 _PAGES_AT_ONCE = 20
+_ROUNDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """Ids by what is wrong with them: on the shelf and listed nowhere, listed and not there, with a wrong note about the vector; and
-    the number of pages that an older chunker cut."""
+    """Ids by what is wrong with them: on the shelf and listed nowhere, listed and not there, with a wrong note about the
+    vector; and the number of pages that an older chunker cut."""
 
     unknown: frozenset[str]
     missing: frozenset[str]
@@ -47,8 +48,8 @@ async def compare(tools: Tools, others: Collection[Catalog] = ()) -> Disagreemen
     )
 
 
-async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> bool:
-    """Take off the shelf what no catalog lists, and note which vectors are there; returns whether something is missing there.
+async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> None:
+    """Take off the shelf what no catalog lists, and note which vectors are there.
 
     Only while no crawl runs: a page adds its rows before it lists them.
     """
@@ -60,26 +61,40 @@ async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> bool:
     for catalog in (tools.catalog, *others):
         await catalog.write(chunks.keep_embedded, with_vector)
     await tools.catalog.write(vectors.note_unused, None, tools.now())
-    return found.incomplete
+
+
+async def keep_whole(tools: Tools, mended: asyncio.Event) -> None:
+    """Mend the shelf now, and make it again whenever it turns out to be damaged. `mended` is set while it is whole."""
+    while True:
+        if tools.shelf.damaged.is_set():
+            await tools.shelf.remake()
+            await tools.catalog.write(chunks.keep_embedded, set())
+        for _ in range(_ROUNDS):  # what a crawl was adding when the shelf was lost is found by the next round
+            if not (await compare(tools)).incomplete:
+                break
+            await rebuild(tools)
+        mended.set()
+        await tools.shelf.damaged.wait()
+        mended.clear()
 
 
 async def rebuild(tools: Tools) -> None:
-    """Put back every listed chunk that the shelf lacks, from the pages' stored text; what an older chunker cut is cut anew."""
+    """Put back every listed chunk that the shelf lacks, from the pages' stored text; what was cut otherwise is cut anew."""
     on_shelf = await tools.shelf.ids()
     seq, restored = 0, 0
     while batch := await tools.catalog.read(pages.documents, seq, _PAGES_AT_ONCE):
         seq = batch[-1].seq
         cut: list[tuple[Stored, Sequence[Chunk]]] = []
         for page in batch:
-            if page.chunker != CHUNKER_VERSION or not on_shelf.issuperset(page.chunk_ids):
+            if page.chunker != CHUNKER_VERSION or not page.chunk_ids or not on_shelf.issuperset(page.chunk_ids):
                 cut.append((page, await asyncio.to_thread(chunk, page.document, page.docset_id, page.url)))
         lacking = [
             OfPage(page.page_id, page.docset_id, page.url, page.document.title, [one for one in again if one.id not in on_shelf])
             for page, again in cut
         ]
-        with_vector = await put_on_shelf(tools, lacking, new=True)
+        with_vector = await put_on_shelf(tools, lacking)
         for page, again in cut:
-            if page.chunker == CHUNKER_VERSION:
+            if page.chunker == CHUNKER_VERSION and page.chunk_ids == tuple(one.id for one in again):
                 await tools.catalog.write(chunks.mark_embedded, [one.id for one in again if one.id in with_vector])
             else:
                 await tools.shelf.remove(

@@ -238,7 +238,10 @@ def recut(
     listed = [(page.url, symbol) for symbol in symbols.of_page(db, page.page_id) if symbol not in told]
     symbols.keep(db, page.docset_id, page.seq, page.document.symbols, chunks)
     symbols.add_listed(db, page.docset_id, listed)
-    db.execute("UPDATE pages SET chunker = ?, content_hash = ? WHERE seq = ?", (CHUNKER_VERSION, content_hash, page.seq))
+    db.execute(  # what an older extractor read is to be written anew, whatever its text
+        "UPDATE pages SET chunker = ?, content_hash = iif(extractor = ?, ?, NULL) WHERE seq = ?",
+        (CHUNKER_VERSION, EXTRACTOR_VERSION, content_hash, page.seq),
+    )
     return gone
 
 

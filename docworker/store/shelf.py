@@ -3,8 +3,9 @@
     chunks     a row per chunk: its words, which BM25 searches, its text, and what else a hit shows of it
     vectors    a row per embedded chunk: id, docset, vector; only ever added to and deleted from
 
-Deleted whole, it is made again from the catalog without the network. Vectors stand in a table of their own because LanceDB
-rewrites a column when it is filled in: 20,500 chunks cost 976 MB of writes in one table, 59 MB in two (measured).
+Deleted whole or damaged, it is made again from the catalog without the network: `damaged` is set when that is due.
+Vectors stand in a table of their own because LanceDB rewrites a column when it is filled in: 20,500 chunks cost 976 MB of
+writes in one table, 59 MB in two (measured).
 Reads may run at any time and at once; writes are taken one after the other.
 
     add → search_words finds the rows at once; add_vectors → search_vector finds them
@@ -13,21 +14,23 @@ Reads may run at any time and at once; writes are taken one after the other.
 
 import asyncio
 import importlib
+import logging
 import shutil
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from docworker.errors import StoreError
+from docworker.errors import ShelfDamaged, StoreError
 from docworker.store.vocabulary import Vocabulary
 
 if TYPE_CHECKING:  # lancedb takes a second to import: it is loaded when the shelf is opened, not before /health answers
     import lancedb
     import pyarrow as pa
 
+_log = logging.getLogger(__name__)
 _CHUNKS, _VECTORS = "chunks", "vectors"
 _WORDS_INDEX, _ID_INDEX, _VECTOR_INDEX = "words_idx", "id_idx", "vector_idx"
 # BM25 reads rows that are not in its index one by one: about 28 ms for 1,000 of them, while folding them in takes 0.5 s.
@@ -42,6 +45,15 @@ _INDEX_VECTORS = 5_000
 _PARTITIONS_SEARCHED = 50
 # A question takes milliseconds; a version that was replaced a minute ago is no longer being read.
 _KEEP_VERSIONS = timedelta(minutes=1)
+# What the system says when the files are not to blame, and what is told.
+_NO_DAMAGE = {
+    "No space left": "The disk of the data folder is full; make room, and what was interrupted goes on by itself.",
+    "Disk quota": "The quota of the data folder's disk is used up; make room, and what was interrupted goes on by itself.",
+    "File too large": "A file of the index may not grow (File too large); lift the limit, and what was interrupted goes on.",
+    "Read-only file system": "The data folder cannot be written; give its user the right to.",
+    "Permission denied": "The data folder cannot be written; give its user the right to.",
+    "Too many open files": "docworker has too many files open; raise the limit (ulimit -n), or restart it.",
+}
 # LanceDB's own defaults are gigabytes.
 _INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES = 128 * 2**20, 32 * 2**20
 
@@ -78,12 +90,15 @@ class Shelf:
         database: "lancedb.AsyncConnection",
         chunks: "lancedb.AsyncTable",
         vectors: "lancedb.AsyncTable",
+        folder: Path,
         dimensions: int,
     ) -> None:
         self._database = database
         self._chunks = chunks
         self._vectors = vectors
+        self._folder = folder
         self._dimensions = dimensions
+        self.damaged = asyncio.Event()
         self._vocabulary = Vocabulary()
         self._writing = asyncio.Lock()
         self._new_rows: list[Row] = []
@@ -93,19 +108,32 @@ class Shelf:
 
     @classmethod
     async def open(cls, folder: Path, dimensions: int) -> "Shelf":
-        """Open, or make, the shelf in `folder`. Raises StoreError when it cannot be read; `discard` is the cure."""
-        try:
-            lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240  (once, at the start)
-            session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
-            database = await lancedb.connect_async(str(folder), session=session)
-            chunks = await _table(database, _CHUNKS, _chunk_schema())
-            vectors = await _table(database, _VECTORS, _vector_schema(dimensions))
-        except (OSError, RuntimeError, ValueError) as error:  # what lancedb raises for files that are not its own
-            raise StoreError(f"The shelf in {folder} cannot be used: {error}.") from error
-        shelf = cls(database, chunks, vectors, dimensions)
-        await shelf._count_words()
+        """Open, or make, the shelf in `folder`. Raises ShelfDamaged when it cannot be read, of which `discard` is the cure, and
+        StoreError when the disk is full or cannot be written.
+        """
+        with _told():
+            shelf = cls(*await _open_tables(folder, dimensions), folder, dimensions)
+            await shelf._count_words()
+        await shelf._try_out()
         return shelf
+
+    async def remake(self) -> None:
+        """Put an empty shelf in the place of a damaged one."""
+        async with self._writing:
+            with _told():
+                self._close_tables()
+                await asyncio.to_thread(self.discard, self._folder)
+                self._database, self._chunks, self._vectors = await _open_tables(self._folder, self._dimensions)
+            self._vocabulary = Vocabulary()
+            self._new_vectors = 0
+            self.damaged.clear()
+
+    async def _try_out(self) -> None:
+        """Read all files that a question needs."""
+        await self.vector_ids()
+        await self.search_words([_ID_INDEX], None, 1)
+        await self.search_vector(bytes(4 * (self._dimensions - 1)) + b"\0\0\x80?", None, 1)
+        await self.load([_ID_INDEX])
 
     @staticmethod
     def discard(folder: Path) -> None:
@@ -118,8 +146,11 @@ class Shelf:
     async def close(self) -> None:
         """Close the tables and their database, after the write under way."""
         async with self._writing:
-            for closable in (self._chunks, self._vectors, self._database):
-                closable.close()  # type: ignore[no-untyped-call]  # lancedb leaves it out
+            self._close_tables()
+
+    def _close_tables(self) -> None:
+        for closable in (self._chunks, self._vectors, self._database):
+            closable.close()  # type: ignore[no-untyped-call]  # lancedb leaves it out
 
     # -- writing
 
@@ -174,13 +205,28 @@ class Shelf:
 
         async def alone() -> None:
             async with self._writing:
-                await write()
+                with self._told():
+                    await write()
             self._changed.set()
 
         await asyncio.shield(asyncio.create_task(alone()))
 
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What LanceDB raises as StoreError; a damaged shelf is noted."""
+        try:
+            with _told():
+                yield
+        except ShelfDamaged:
+            self.damaged.set()
+            raise
+
     async def tend_forever(self) -> None:
         """Keep the tables small to read: compact when many rows are new, or when nothing was written for a second."""
+        with self._told():
+            await self._tend_forever()
+
+    async def _tend_forever(self) -> None:
         await self._index_vectors()
         while True:
             await self._changed.wait()
@@ -219,7 +265,8 @@ class Shelf:
 
     async def _uncount(self, ids: Collection[str]) -> None:
         """What is to be replaced or taken off is counted no more."""
-        rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").select(["docset_id", "words"]).to_list()
+        with self._told():
+            rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").select(["docset_id", "words"]).to_list()
         for row in rows:
             self._vocabulary.uncount(row["docset_id"], row["words"])
 
@@ -230,8 +277,9 @@ class Shelf:
     async def prune(self, *, alone: bool = False) -> None:
         """Drop versions that nobody reads any more. `alone`: nobody reads or writes; leftovers of a crash go too."""
         keep = timedelta(milliseconds=1) if alone else _KEEP_VERSIONS
-        for table in (self._chunks, self._vectors):
-            await self._compact(table, keep, leftovers=alone)
+        with self._told():
+            for table in (self._chunks, self._vectors):
+                await self._compact(table, keep, leftovers=alone)
 
     async def _compact(self, table: "lancedb.AsyncTable", keep: timedelta, *, leftovers: bool = False) -> None:
         async with self._writing:
@@ -247,7 +295,8 @@ class Shelf:
         found = self._chunks.query().nearest_to_text(wanted)
         if docset_ids is not None:
             found = found.where(f"docset_id IN ({_quoted(docset_ids)})")
-        rows = await found.select(["id", "words", "_score"]).limit(limit).to_arrow()
+        with self._told():
+            rows = await found.select(["id", "words", "_score"]).limit(limit).to_arrow()
         return list(zip(rows["id"].to_pylist(), rows["words"].to_pylist(), strict=True))
 
     async def search_vector(self, vector: bytes, docset_ids: Collection[str] | None, limit: int) -> list[tuple[str, float]]:
@@ -258,7 +307,8 @@ class Shelf:
         found = found.nprobes(_PARTITIONS_SEARCHED).refine_factor(1)  # distances are those of the vectors, not of their bytes
         if docset_ids is not None:
             found = found.where(f"docset_id IN ({_quoted(docset_ids)})")
-        rows = await found.select(["id", "_distance"]).limit(limit).to_arrow()
+        with self._told():
+            rows = await found.select(["id", "_distance"]).limit(limit).to_arrow()
         return [(id_, 1 - far) for id_, far in zip(rows["id"].to_pylist(), rows["_distance"].to_pylist(), strict=True)]
 
     def times(self, words: Collection[str], docset_ids: Collection[str] | None) -> tuple[Mapping[str, int], int]:
@@ -269,16 +319,46 @@ class Shelf:
         """The chunks with these ids, as far as they are there."""
         if not ids:
             return {}
-        rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").limit(len(ids)).to_list()
+        with self._told():
+            rows = await self._chunks.query().where(f"id IN ({_quoted(ids)})").limit(len(ids)).to_list()
         return {row["id"]: Row(**{**row, "path": tuple(row["path"])}) for row in rows}
 
     async def ids(self, docset_id: str | None = None) -> set[str]:
         """The id of every chunk, of one docset or of all."""
-        return await _ids(self._chunks, docset_id)
+        with self._told():
+            return await _ids(self._chunks, docset_id)
 
     async def vector_ids(self) -> set[str]:
         """The id of every chunk that has its vector."""
-        return await _ids(self._vectors, None)
+        with self._told():
+            return await _ids(self._vectors, None)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What LanceDB raises, as StoreError: it says of its files the same things in many ways, of the disk what the system says."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        for sign, sentence in _NO_DAMAGE.items():
+            if sign in str(error):
+                raise StoreError(sentence) from error
+        _log.warning("the shelf is damaged: %s", error)
+        raise ShelfDamaged("The index is damaged; it is being made again from what the catalog holds. Try again soon.") from error
+
+
+async def _open_tables(
+    folder: Path, dimensions: int
+) -> tuple["lancedb.AsyncConnection", "lancedb.AsyncTable", "lancedb.AsyncTable"]:
+    lancedb = await asyncio.to_thread(importlib.import_module, "lancedb")
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # noqa: ASYNC240  (once, at the start)
+    session = lancedb.Session(_INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES)
+    database = await lancedb.connect_async(str(folder), session=session)
+    tables = [
+        await _table(database, name, schema)
+        for name, schema in ((_CHUNKS, _chunk_schema()), (_VECTORS, _vector_schema(dimensions)))
+    ]
+    return database, tables[0], tables[1]
 
 
 async def _table(database: "lancedb.AsyncConnection", name: str, schema: "pa.Schema") -> "lancedb.AsyncTable":
@@ -287,6 +367,8 @@ async def _table(database: "lancedb.AsyncConnection", name: str, schema: "pa.Sch
 
     if name in (await database.list_tables()).tables:
         table = await database.open_table(name)
+        if await table.schema() != schema:
+            raise ValueError(f"the table {name} has other columns")  # of an older docworker
     else:
         table = await database.create_table(name, schema=schema)
     present = {index.name for index in await table.list_indices()}
