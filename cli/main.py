@@ -6,7 +6,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ParamSpec
 from urllib.parse import urlsplit
 
@@ -17,7 +17,18 @@ from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
 from docworker import SCHEMA_VERSION, __version__
-from docworker.contract import DocsetResponse, IndexResponse, PagesResponse, RetrieveResponse, StatusResponse, WhyResponse
+from docworker.contract import (
+    Check,
+    DocsetResponse,
+    DoctorResponse,
+    IndexResponse,
+    PagesResponse,
+    RefreshAllResponse,
+    RefreshResponse,
+    RetrieveResponse,
+    StatusResponse,
+    WhyResponse,
+)  # fmt: skip
 from docworker.errors import DocworkerError, SettingsError
 from docworker.model import DocsetState, PageState
 from docworker.settings import Loaded, Settings, load
@@ -210,6 +221,100 @@ def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
             time.sleep(_POLL_S)
 
 
+force_option = click.option("--force", is_flag=True, help="Also what is fresh.")
+max_age_option = click.option(
+    "--max-age", type=click.FloatRange(0, 1_000_000), metavar="HOURS", help="What was asked for longer ago is stale (default 24)."
+)
+full_option = click.option("--full", is_flag=True, help="Read every page, and embed every text, anew.")
+wait_option = click.option("--wait", is_flag=True, help="Return when it is done, and say what came of it.")
+
+
+@main.command()
+@click.argument("docset")
+@force_option
+@max_age_option
+@full_option
+@wait_option
+@no_start_option
+@json_option
+@_sentences
+def refresh(docset: str, force: bool, max_age: float | None, full: bool, wait: bool, no_start: bool, as_json: bool) -> None:
+    """Ask the site of DOCSET what has changed since it was crawled, if that is longer ago than a day (--max-age).
+
+    The old state is searched until the new one is complete. Ends with 1 when the refresh failed: then nothing was changed.
+    """
+    client = Client(_address(no_start=no_start))
+    body = {"docsetId": client.resolve(docset).id, "force": force, "maxAge": max_age, "fullReindex": full}
+    answer = RefreshResponse.model_validate_json(client.call("POST", "/refresh", body))
+    _refreshed(client, [answer], json.loads(answer.model_dump_json(by_alias=True)), wait=wait, as_json=as_json, say_more=True)
+
+
+@main.command()
+@force_option
+@max_age_option
+@full_option
+@wait_option
+@no_start_option
+@json_option
+@_sentences
+def refresh_all(force: bool, max_age: float | None, full: bool, wait: bool, no_start: bool, as_json: bool) -> None:
+    """Refresh every docset that was crawled longer ago than a day (--max-age), or all of them (--force). For cron.
+
+    Quiet when all is well. With --wait it ends with 1, and a line for each docset whose refresh failed.
+    """
+    client = Client(_address(no_start=no_start))
+    body = {"force": force, "maxAge": max_age, "fullReindex": full}
+    answer = RefreshAllResponse.model_validate_json(client.call("POST", "/refresh-all", body))
+    document = json.loads(answer.model_dump_json(by_alias=True))
+    _refreshed(client, answer.results, document, wait=wait, as_json=as_json, say_more=sys.stdout.isatty())
+
+
+def _refreshed(
+    client: Client, answers: Sequence[RefreshResponse], document: object, *, wait: bool, as_json: bool, say_more: bool
+) -> None:
+    """Say what was begun, or with `wait` what came of it."""
+    if not wait:
+        if as_json or say_more:
+            _say(as_json, document, "\n".join(answer.message for answer in answers) or "Nothing is indexed yet.")
+        return
+    show = not as_json and sys.stderr.isatty()
+    try:
+        done = [_follow_refresh(client, answer.docset_id, show=show) for answer in answers if answer.refreshed]
+    except KeyboardInterrupt:
+        raise Failure("\nThe refresh goes on; see `docworker status`.", 130) from None
+    failed = [docset for docset in done if _failed(docset)]
+    if as_json:
+        click.echo(json.dumps([json.loads(docset.model_dump_json(by_alias=True)) for docset in done]))
+    elif say_more:
+        fresh = [answer.message for answer in answers if not answer.refreshed]
+        click.echo("\n".join([*fresh, *(render.refreshed(docset) for docset in done if docset not in failed)]))
+    if failed:
+        raise Failure("\n".join(f"{docset.name} ({docset.id}): {docset.message or 'not refreshed'}" for docset in failed))
+
+
+def _failed(docset: DocsetResponse) -> bool:
+    report = docset.last_refresh
+    return docset.status is DocsetState.ERROR or (report is not None and not report.done)
+
+
+def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
+    """Wait until a docset's refresh, or its crawl, has ended; show the way."""
+    with click.progressbar(
+        length=1, file=sys.stderr, item_show_func=lambda item: item or "", show_eta=False, width=24, hidden=not show
+    ) as bar:
+        while True:
+            docset = client.docset(docset_id)
+            if docset.refresh is None and docset.status in (DocsetState.READY, DocsetState.ERROR):
+                bar.pos = bar.length or 1
+                return docset
+            if docset.refresh is not None:
+                bar.length = max(1, docset.refresh.pages)
+                bar.pos = docset.refresh.pages - docset.refresh.pending_pages
+                bar.current_item = render.refreshing(docset)
+                bar.render_progress()
+            time.sleep(_POLL_S)
+
+
 @main.command()
 @click.argument("query")
 @click.option("-k", "--top-k", default=5, show_default=True, help="Number of passages, 1 to 100.")
@@ -302,6 +407,32 @@ def config(as_json: bool) -> None:
         {name: {"value": shown[name], "from": loaded.origins[name]} for name in shown},
         render.table(rows),
     )
+
+
+@main.command()
+@click.option("--fix", is_flag=True, help="Mend what can be mended; starts the daemon.")
+@json_option
+@_sentences
+def doctor(fix: bool, as_json: bool) -> None:
+    """Check the data folder, the disk, the model, and that index and catalog agree; say what to do, or do it (--fix)."""
+    from docworker.daemon import examine
+
+    settings = _settings()
+    address = find(settings)
+    checks = [] if address else examine(settings, fix=fix)
+    if address is None and fix and all(check.ok for check in checks):
+        address = start_daemon(settings, {})
+    if address is None:
+        said = "It does not run; `docworker start` starts it. Index and model are checked when it does."
+        checks.append(Check(name="daemon", ok=True, message=said))
+    else:
+        checks.append(Check(name="daemon", ok=True, message=f"It answers at {address.url} (pid {address.pid})."))
+        answer = Client(address).call("POST", "/doctor", {"fix": fix})
+        checks += DoctorResponse.model_validate_json(answer).checks
+    found = DoctorResponse(ok=all(check.ok for check in checks), checks=checks)
+    _say(as_json, json.loads(found.model_dump_json(by_alias=True)), render.checks(found))
+    if not found.ok:
+        raise Failure("Something is wrong." if fix else "Something is wrong; `docworker doctor --fix` mends what can be mended.")
 
 
 @main.command()

@@ -5,7 +5,15 @@ from collections.abc import Sequence
 
 import click
 
-from docworker.contract import DocsetResponse, PagesResponse, RetrieveResponse, StatusResponse, WhyDocset, WhyResponse
+from docworker.contract import (
+    DocsetResponse,
+    DoctorResponse,
+    PagesResponse,
+    RetrieveResponse,
+    StatusResponse,
+    WhyDocset,
+    WhyResponse,
+)
 
 _STATE_COLOURS = {"ready": "green", "indexing": "yellow", "pending": "yellow", "error": "red"}
 
@@ -50,6 +58,11 @@ def _docset(docset: DocsetResponse) -> list[str]:
     ]
     if docset.crawled_at is not None:
         lines.append(f"  crawled {age(docset.crawled_at)} ago")
+    if docset.refresh is not None:
+        lines.append(f"  refresh {refreshing(docset)}")
+    elif docset.last_refresh is not None:
+        what = refreshed(docset).partition(": ")[2] if docset.last_refresh.done else "failed, nothing was changed"
+        lines.append(f"  refresh {age(docset.last_refresh.ended_at)} ago: {what}")
     if docset.message:
         lines.append(f"  {docset.message}")
     return lines
@@ -119,6 +132,27 @@ def progress(docset: DocsetResponse, rate: float) -> str:
     return f"{counts.indexed_pages} pages, {counts.total_chunks} chunks, {rate:.0f} embedded/s, {waiting}"
 
 
+def refreshing(docset: DocsetResponse) -> str:
+    """How far a refresh is."""
+    found = docset.refresh
+    if found is None:
+        return ""
+    vectors = f", {found.pending_chunks} vectors to go" if found.pending_chunks else ""
+    return f"{docset.name}: {found.pages - found.pending_pages} of {found.pages} pages found{vectors}"
+
+
+def refreshed(docset: DocsetResponse) -> str:
+    """What a refresh came to."""
+    found = docset.last_refresh
+    if found is None:
+        return f"{docset.name}: not refreshed"
+    said = (
+        f"{docset.name}: {found.pages} pages, {found.changed} changed, {found.added} added, {found.removed} removed,"
+        f" {found.embedded} texts embedded"
+    )
+    return f"{said}, {found.unsure} could not be had and are kept as they were" if found.unsure else said
+
+
 def outcome(docset: DocsetResponse) -> str:
     """What an index run came to."""
     return "\n".join(_docset(docset))
@@ -141,6 +175,15 @@ def age(then_ms: int) -> str:
         if seconds >= 2 * length:
             return f"{seconds / length:.0f} {unit}"
     return f"{seconds:.0f} seconds"
+
+
+def checks(found: DoctorResponse) -> str:
+    """What was looked at, a line each."""
+    lines = []
+    for check in found.checks:
+        state, colour = ("mended", "yellow") if check.fixed else ("ok", "green") if check.ok else ("wrong", "red")
+        lines.append(f"{click.style(f'{state:7}', fg=colour)} {check.name}: {check.message}")
+    return "\n".join(lines)
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -335,6 +335,31 @@ class RefreshAllResponse(_Model):
     results: list[RefreshResponse]
 
 
+# -- POST /doctor
+
+
+class DoctorRequest(_Request):
+    """Look at everything; with `fix`, mend what can be mended."""
+
+    fix: StrictBool = False
+
+
+class Check(_Model):
+    """One thing that was looked at: what is wrong with it and what to do, or what is well. `fixed`: it was wrong until now."""
+
+    name: str
+    ok: bool
+    message: str
+    fixed: bool = False
+
+
+class DoctorResponse(_Model):
+    """All that was looked at; `ok` when all of it is."""
+
+    ok: bool
+    checks: list[Check]
+
+
 # -- GET /why
 
 

@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 
 from docworker import __version__
 from docworker.api.app import Desk, application
+from docworker.contract import Check
 from docworker.errors import AlreadyRunning, ShelfDamaged, StoreError
 from docworker.settings import Settings
 
@@ -74,6 +75,49 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
         asyncio.run(_run(settings))
     finally:
         lock.release()
+
+
+def examine(settings: Settings, *, fix: bool) -> list[Check]:
+    """What is wrong with a data folder on which no daemon runs; with `fix`, a damaged catalog is made of what can be read."""
+    from docworker.store.salvage import is_damaged, salvage
+
+    folder, path = settings.data_dir, settings.data_dir / "catalog.sqlite"
+    checks = [_folder_check(folder, fix=fix)]
+    if not checks[0].ok or not path.exists():
+        return checks
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        message = f"A process holds the data folder and does not answer{_told_by(folder)}; end it."
+        return [*checks, Check(name="daemon", ok=False, message=message)]
+    try:
+        damaged = is_damaged(path)
+        message = "It is damaged; `docworker doctor --fix` makes a new one of what can be read." if damaged else "It is whole."
+        if damaged and fix:
+            found = salvage(path)
+            message = (
+                f"It was damaged. {found.docsets} docsets, {found.pages} pages and {found.vectors} vectors could be read; the"
+                f" rest is asked for again. The damaged file is kept as {found.damaged.name}."
+            )
+        checks.append(Check(name="catalog", ok=fix or not damaged, message=message, fixed=damaged and fix))
+    finally:
+        lock.release()
+    return checks
+
+
+def _folder_check(folder: Path, *, fix: bool) -> Check:
+    if not folder.exists():
+        return Check(name="data folder", ok=True, message=f"{folder} is made at the first start.")
+    mode = folder.stat().st_mode & 0o777
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Check(name="data folder", ok=False, message=f"{folder} cannot be written; give its user the right to.")
+    if mode & 0o077:
+        if fix:
+            folder.chmod(0o700)
+        message = f"{folder} {'was' if fix else 'is'} open to other users (mode {mode:o})."
+        return Check(name="data folder", ok=fix, message=message, fixed=fix)
+    return Check(name="data folder", ok=True, message=f"{folder} is private and can be written.")
 
 
 def _give_memory_back() -> None:
@@ -195,7 +239,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     _log.info("ready")
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
-        "embedding": lambda: embed_forever(tools, model),
+        "embedding": lambda: embed_forever(tools, model, mended),
         "shelf": shelf.tend_forever,
         "mending": lambda: keep_whole(tools, mended),
     }

@@ -9,6 +9,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from docworker.embedding.loader import ModelLoader
@@ -16,6 +17,7 @@ from docworker.errors import StoreError
 from docworker.indexing import refresh
 from docworker.indexing.crawl import Crawl
 from docworker.indexing.pipeline import Tools
+from docworker.indexing.reconcile import Disagreement, compare, rebuild, sweep
 from docworker.indexing.refresh import Progress, Refresh
 from docworker.model import Docset, DocsetState
 from docworker.store import docsets
@@ -58,6 +60,8 @@ class Jobs:
 
     def trouble(self, docset_id: str) -> str | None:
         """What keeps a docset's job from going on at the moment."""
+        if docset_id in self._running and not self._mended.is_set():
+            return "It waits until the index is mended from the catalog."
         return self._troubles.get(docset_id)
 
     def start(self, docset: Docset) -> None:
@@ -101,6 +105,19 @@ class Jobs:
                 _log.info("going on with docset %s", docset.id)
                 self.start(docset)
 
+    async def check(self, *, fix: bool) -> tuple[Disagreement, bool]:
+        """How shelf and catalog differ; and whether that was mended, which can only be done while no job runs."""
+        found = await compare(self._tools)
+        if self._running:  # what they are at stands on the shelf before it is listed
+            return replace(found, unknown=frozenset()), False
+        if not fix or found.agree:
+            return found, False
+        await sweep(self._tools)
+        if found.incomplete:
+            await rebuild(self._tools)
+        self._tools.listed.set()
+        return found, True
+
     @property
     def next_change(self) -> asyncio.Event:
         """Set when, from now on, a page is done or a job has ended."""
@@ -134,8 +151,8 @@ class Jobs:
     async def _run(self, docset_id: str, make: Callable[[], Crawl | Refresh]) -> None:
         pause_s = _FIRST_PAUSE_S
         try:
-            await self._mended.wait()
             while not self._stopping.is_set():
+                await self._mended.wait()
                 try:
                     await self._do(self._work[docset_id])
                 except StoreError as error:

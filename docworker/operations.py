@@ -52,6 +52,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     Operation(
         "refresh-all", "POST", "/refresh-all", contract.RefreshAllRequest, contract.RefreshAllResponse, Service.refresh_all
     ),
+    Operation("doctor", "POST", "/doctor", contract.DoctorRequest, contract.DoctorResponse, Service.doctor),
     Operation("why", "GET", "/why", contract.WhyRequest, contract.WhyResponse, Service.why),
     Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, Service.delete),
 )

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,9 +11,12 @@ from urllib.parse import urlsplit
 import apsw
 
 from docworker.contract import (
+    Check,
     DeleteResponse,
     DocsetRequest,
     DocsetResponse,
+    DoctorRequest,
+    DoctorResponse,
     Incremental,
     IndexRequest,
     IndexResponse,
@@ -59,6 +63,7 @@ from docworker.urls import canonical, covers, default_allowed_path, in_scope, on
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
 _HOUR_MS = 60 * 60 * 1_000
+_LEAST_FREE_BYTES = 200 * 2**20
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
 
 
@@ -244,6 +249,51 @@ class Service:
             total_chars=sum(snippet.char_count for snippet in answer.snippets),
             truncated=answer.truncated,
         )
+
+    # -- health
+
+    async def doctor(self, request: DoctorRequest) -> DoctorResponse:
+        """Look at the data folder, the catalog, the shelf and the model; with `fix`, mend what can be mended."""
+        damage = await self._catalog.check()
+        found, mended = await self._jobs.check(fix=request.fix)
+        wrong = ", ".join(
+            f"{number} {what}"
+            for number, what in (
+                (len(found.missing), "chunks are missing"),
+                (len(found.unknown), "are there that no page has"),
+                (len(found.misnoted), "have a wrong note about their vector"),
+                (found.cut_otherwise, "pages are cut as by an older docworker"),
+            )
+            if number
+        )
+        free = shutil.disk_usage(self._data_dir).free
+        checks = [
+            Check(
+                name="catalog",
+                ok=damage is None,
+                message=f"Damaged: {damage}. Run `docworker stop`, then `docworker doctor --fix`." if damage else "It is whole.",
+            ),
+            Check(
+                name="index",
+                ok=found.agree or mended,
+                message=f"Index and catalog disagree: {wrong}." if wrong else "Index and catalog agree.",
+                fixed=mended,
+            ),
+            Check(
+                name="disk",
+                ok=free >= _LEAST_FREE_BYTES,
+                message=f"{free // 2**20} MiB are free{'' if free >= _LEAST_FREE_BYTES else ': make room'}.",
+            ),
+            Check(
+                name="model",
+                ok=self._model.reason is None,
+                message=self._model.reason or f"{self._model.model_id or 'It'} is {self._model.state.value}.",
+            ),
+        ]
+        for docset in await self._catalog.read(docsets.all_docsets):
+            if docset.state is DocsetState.ERROR:
+                checks.append(Check(name=f"docset {docset.name}", ok=False, message=docset.message or "It has no page."))
+        return DoctorResponse(ok=all(check.ok for check in checks), checks=checks)
 
     # -- status
 

@@ -3,6 +3,7 @@
 chunks.waiting → is the text known? → embed → vectors.remember → shelf.add_vectors → chunks.mark_embedded
 """
 
+import asyncio
 import logging
 
 from docworker.chunking import embedded_text
@@ -16,8 +17,11 @@ _log = logging.getLogger(__name__)
 _BATCH = 128  # about a second of work on two cores: a stop waits no longer, a crash repeats no more
 
 
-async def embed_forever(tools: Tools, model: ModelLoader) -> None:
-    """Embed whatever waits, each time `listed` is set, for as long as the daemon runs; first wait until there is a model."""
+async def embed_forever(tools: Tools, model: ModelLoader, mended: asyncio.Event) -> None:
+    """Embed whatever waits, each time `listed` is set, for as long as the daemon runs; first wait until there is a model.
+
+    While the shelf is not `mended`, what waits may not be there yet, and most of it gets the vector that it had.
+    """
     await model.ready.wait()
     model_id = model.model_id or ""
     if await tools.catalog.read(chunks.shelf_model) not in (None, model_id):
@@ -25,6 +29,7 @@ async def embed_forever(tools: Tools, model: ModelLoader) -> None:
         await tools.shelf.forget_vectors()  # first: a crash must not leave them there as the new model's
     await tools.catalog.write(chunks.adopt_model, model_id)
     while True:
+        await mended.wait()
         tools.listed.clear()
         await embed_waiting(tools, model)
         await tools.listed.wait()

@@ -15,7 +15,7 @@ from docworker.store.catalog import Catalog
 from docworker.store.pages import Stored
 
 _log = logging.getLogger(__name__)
-_PAGES_AT_ONCE = 20
+_PAGES_AT_ONCE = 50
 _ROUNDS = 3
 
 
@@ -28,6 +28,11 @@ class Disagreement:
     missing: frozenset[str]
     misnoted: frozenset[str]
     cut_otherwise: int
+
+    @property
+    def agree(self) -> bool:
+        """Whether nothing is wrong."""
+        return not (self.unknown or self.missing or self.misnoted or self.cut_otherwise)
 
     @property
     def incomplete(self) -> bool:

@@ -55,9 +55,9 @@ class Catalog:
         self = cls(path)
         loop = asyncio.get_running_loop()
         try:
-            self._write_db = await loop.run_in_executor(self._writer, _connect, path)
+            self._write_db = await loop.run_in_executor(self._writer, connect, path)
             await self.write(migrate)
-            self._read_db = await loop.run_in_executor(self._reader, _connect, path)
+            self._read_db = await loop.run_in_executor(self._reader, connect, path)
         except apsw.Error as error:
             await self.close()
             raise StoreError(_said(error)) from error
@@ -120,6 +120,11 @@ class Catalog:
         except _TROUBLES as error:
             raise StoreError(_said(error)) from error
 
+    async def check(self) -> str | None:
+        """What SQLite finds wrong in the file, looking at all of it; None when it is whole."""
+        found = await self.read(_quick_check)
+        return None if found == ["ok"] else "; ".join(found)
+
     async def close(self) -> None:
         """Close both connections; closing again does nothing."""
         for executor, name in ((self._reader, "_read_db"), (self._writer, "_write_db")):
@@ -130,13 +135,20 @@ class Catalog:
             executor.shutdown()
 
 
-def _connect(path: Path) -> apsw.Connection:
+def connect(path: Path) -> apsw.Connection:
+    """A connection to the catalog at `path`, which is made if it is not there."""
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
     # WAL with synchronous=NORMAL never corrupts; a power cut may lose the last commits, which the crawl then repeats.
     # fetchall: a statement that yields a row is followed by the next one only when the row is taken
     connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON").fetchall()
     return connection
+
+
+def _quick_check(db: apsw.Connection) -> list[str]:
+    found = [str(row[0]) for row in db.execute("PRAGMA quick_check(10)")]
+    foreign = len(db.execute("PRAGMA foreign_key_check").fetchall())
+    return [*found, *([f"{foreign} rows belong to nothing"] if foreign else [])] if found != ["ok"] or foreign else found
 
 
 def _said(error: apsw.Error) -> str:

@@ -52,11 +52,12 @@ def migrate(db: apsw.Connection) -> None:
 
 
 def _carry_over(db: apsw.Connection, table: str) -> None:
-    before = _columns(db, f"old_{table}")
-    values = {name: name for name in _columns(db, table) if name in before}
+    before = columns(db, f"old_{table}")
+    values = {name: name for name in columns(db, table) if name in before}
     values |= {name: value for name, value in _MISSING.get(table, {}).items() if name not in before}
     db.execute(f"INSERT INTO {table} ({', '.join(values)}) SELECT {', '.join(values.values())} FROM old_{table}")
 
 
-def _columns(db: apsw.Connection, table: str) -> list[str]:
+def columns(db: apsw.Connection, table: str) -> list[str]:
+    """The names of a table's columns; none when there is no such table."""
     return [str(row[1]) for row in db.execute(f"PRAGMA table_info({table})")]

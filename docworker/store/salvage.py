@@ -1,0 +1,114 @@
+"""What can still be read of a damaged catalog → a new one. The damaged file is kept beside it, under another name.
+
+Docsets, pages with their texts, and vectors are taken row by row; chunk lists and names are cut anew from the texts, and what was
+lost is asked for again by a refresh, which begins by itself: all pages are marked as read by an older extractor.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apsw
+
+from docworker.store.catalog import connect
+from docworker.store.migrations import columns, migrate
+
+_TABLES = ("docsets", "pages", "robots", "vectors", "meta")
+_MAX_SKIPPED = 2**20  # rows that cannot be read, one after the other, before the rest is given up
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """How many docsets, indexed pages and vectors could be read, and where the damaged file is now."""
+
+    docsets: int
+    pages: int
+    vectors: int
+    damaged: Path
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether the catalog at `path` is there and SQLite finds damage in it (it looks at everything)."""
+    if not path.exists():
+        return False
+    try:
+        db = connect(path)
+        try:
+            return bool(db.pragma("quick_check") != "ok")
+        finally:
+            db.close()
+    except (apsw.CorruptError, apsw.NotADBError):
+        return True
+
+
+def salvage(path: Path) -> Salvaged:
+    """Make a new catalog at `path` of what can be read of the damaged one there. Nobody else may have it open."""
+    number = 1
+    while (damaged := path.with_name(f"catalog.damaged-{number}.sqlite")).exists():
+        number += 1
+    scratch = path.with_name("catalog.salvaged.sqlite")
+    for suffix in ("", "-wal", "-shm"):
+        scratch.with_name(scratch.name + suffix).unlink(missing_ok=True)
+    new = connect(scratch)
+    try:
+        with new:
+            migrate(new)
+        old = apsw.Connection(str(path))
+        try:
+            with new:
+                for table in _TABLES:
+                    _copy(old, new, table)
+                new.execute("DELETE FROM pages WHERE docset_id NOT IN (SELECT id FROM docsets)")
+                new.execute("DELETE FROM robots WHERE docset_id NOT IN (SELECT id FROM docsets)")
+                new.execute("UPDATE pages SET extractor = 0, chunker = 0, content_hash = NULL, rules = NULL")
+                new.execute("UPDATE pages SET state = 'pending' WHERE state = 'indexed' AND document IS NULL")
+            docsets, pages, vectors = new.execute(
+                "SELECT (SELECT count(*) FROM docsets), (SELECT count(*) FROM pages WHERE state = 'indexed'),"
+                " (SELECT count(*) FROM vectors)"
+            ).get
+        finally:
+            old.close()
+    finally:
+        new.close()
+    for suffix in ("-wal", "-shm", ""):  # the catalog last: as long as it is there, this can be done again
+        file = path.with_name(path.name + suffix)
+        if file.exists():
+            file.rename(damaged.with_name(damaged.name + suffix))
+    scratch.rename(path)
+    return Salvaged(docsets, pages, vectors, damaged)
+
+
+def _copy(old: apsw.Connection, new: apsw.Connection, table: str) -> None:
+    try:
+        there = columns(old, table)
+    except apsw.Error:
+        return
+    names = [name for name in columns(new, table) if name in there]
+    if not names:
+        return
+    insert = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    for row in _rows(old, table, names):
+        try:
+            new.execute(insert, row)
+        except apsw.ConstraintError:  # a value that is no value of this column any more
+            continue
+
+
+def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
+    """The rows that can be read, in order; over each place that cannot, growing steps are taken."""
+    listed = ", ".join(names)
+    if table in ("docsets", "meta", "robots"):  # few rows, without numbers
+        try:
+            yield from old.execute(f"SELECT {listed} FROM {table}")
+        except apsw.Error:
+            return
+        return
+    at, step = 0, 1
+    while step < _MAX_SKIPPED:
+        try:
+            for rowid, *row in old.execute(f"SELECT rowid, {listed} FROM {table} WHERE rowid > ? ORDER BY rowid", (at,)):
+                at, step = int(str(rowid)), 1
+                yield tuple(row)
+            return
+        except apsw.Error:
+            at, step = at + step, 2 * step
