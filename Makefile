@@ -62,7 +62,7 @@ tune: $(VENV)/dev ## try other weights on what `make eval` indexed, with one cor
 retrieve-bench: $(VENV)/dev ## after `make eval`: how long a question takes among 10,000 and 100,000 chunks, and where the time goes
 	$(BIN)/python -m tests.retrieve_bench
 
-refresh-bench: $(VENV)/dev ## refresh the python corpus, unchanged, edited and 50 times over: what is asked, embedded, written, left (needs `make corpora`)
+refresh-bench: $(VENV)/dev ## refresh the python corpus unchanged, edited and 50 times over: time, requests, what is written and left (needs `make corpora`)
 	$(BIN)/python -m tests.refresh_bench
 
 handbook: ## build fixtures/sites/handbook from fixtures/handbook

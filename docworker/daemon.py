@@ -177,7 +177,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.embedding.loader import ModelLoader, ModelSource
     from docworker.indexing.embedding_loop import embed_forever
     from docworker.indexing.pipeline import CrawlLimits, Tools
-    from docworker.indexing.reconcile import keep_whole, sweep
+    from docworker.indexing.reconcile import Mender, sweep
     from docworker.indexing.refresh import open_all
     from docworker.indexing.workers import ExtractionWorkers
     from docworker.jobs import Jobs, keep_running
@@ -214,8 +214,8 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     )
     listed = asyncio.Event()
     tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed)
-    mended = asyncio.Event()
-    jobs = Jobs(tools, model, settings.data_dir, mended)
+    mender = Mender(tools)
+    jobs = Jobs(tools, model, settings.data_dir, mender.mended)
 
     refreshing = await open_all(settings.data_dir, catalog, now_ms)
     try:
@@ -239,9 +239,9 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     _log.info("ready")
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
-        "embedding": lambda: embed_forever(tools, model, mended),
+        "embedding": lambda: embed_forever(tools, model, mender.mended),
         "shelf": shelf.tend_forever,
-        "mending": lambda: keep_whole(tools, mended),
+        "mending": mender.mend_forever,
     }
     if settings.refresh_hours:
         loops["schedule"] = lambda: service.refresh_stale(settings.refresh_hours)

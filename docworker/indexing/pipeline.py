@@ -17,7 +17,7 @@ the shelf is not listed by the catalog, so no question finds it. Vectors are fil
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -259,10 +259,12 @@ async def discard(tools: Tools, chunk_ids: Sequence[str]) -> None:
         await tools.shelf.remove(chunk_ids)
 
 
-async def put_on_shelf(tools: Tools, lacking: Sequence[OfPage], *, new: bool = False) -> frozenset[str]:
+async def put_on_shelf(
+    tools: Tools, lacking: Sequence[OfPage], *, new: bool = False, with_vector: Collection[str] = ()
+) -> frozenset[str]:
     """Add the chunks that the shelf lacks of some pages, and those vectors that are known already; returns ids of the latter.
 
-    `new`: none of these chunks is there.
+    `new`: none of these chunks is there. Those `with_vector` have theirs.
     """
     memory = tools.served or tools.catalog
     model_id = tools.model_id() or await memory.read(chunks.shelf_model)
@@ -271,8 +273,12 @@ async def put_on_shelf(tools: Tools, lacking: Sequence[OfPage], *, new: bool = F
     if model_id is not None and not tools.full:
         known = await memory.read(vectors.known, model_id, [chunk.text_hash for chunk, _ in pieces])
     await tools.shelf.add([_row(chunk, page) for page in lacking for chunk in page.chunks], new=new)
-    there = [VectorRow(chunk.id, docset_id, known[chunk.text_hash]) for chunk, docset_id in pieces if chunk.text_hash in known]
-    await tools.shelf.add_vectors(there)
+    there = [
+        VectorRow(chunk.id, docset_id, known[chunk.text_hash])
+        for chunk, docset_id in pieces
+        if chunk.text_hash in known and chunk.id not in with_vector
+    ]
+    await tools.shelf.add_vectors(there, new=new)
     return frozenset(row.id for row in there)
 
 

@@ -68,24 +68,37 @@ async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> None:
     await tools.catalog.write(vectors.note_unused, None, tools.now())
 
 
-async def keep_whole(tools: Tools, mended: asyncio.Event) -> None:
-    """Mend the shelf now, and make it again whenever it turns out to be damaged. `mended` is set while it is whole."""
-    while True:
-        if tools.shelf.damaged.is_set():
-            await tools.shelf.remake()
-            await tools.catalog.write(chunks.keep_embedded, set())
-        for _ in range(_ROUNDS):  # what a crawl was adding when the shelf was lost is found by the next round
-            if not (await compare(tools)).incomplete:
-                break
-            await rebuild(tools)
-        mended.set()
-        await tools.shelf.damaged.wait()
-        mended.clear()
+class Mender:
+    """Keeps the shelf whole. `mended` is set while it is: until then no job begins, so that the first mending is undisturbed."""
+
+    def __init__(self, tools: Tools) -> None:
+        self._tools = tools
+        self._alone = True
+        self.mended = asyncio.Event()
+
+    async def mend_forever(self) -> None:
+        """Mend the shelf now, and make it again whenever it turns out to be damaged."""
+        tools = self._tools
+        while True:
+            if tools.shelf.damaged.is_set():
+                await tools.shelf.remake()
+                await tools.catalog.write(chunks.keep_embedded, set())
+            for _ in range(_ROUNDS):  # what a crawl was adding when the shelf was lost is found by the next round
+                if not (await compare(tools)).incomplete:
+                    break
+                await rebuild(tools, alone=self._alone)
+            self._alone = False
+            self.mended.set()
+            await tools.shelf.damaged.wait()
+            self.mended.clear()
 
 
-async def rebuild(tools: Tools) -> None:
-    """Put back every listed chunk that the shelf lacks, from the pages' stored text; what was cut otherwise is cut anew."""
-    on_shelf = await tools.shelf.ids()
+async def rebuild(tools: Tools, *, alone: bool = False) -> None:
+    """Put back every listed chunk that the shelf lacks, from the pages' stored text; what was cut otherwise is cut anew.
+
+    `alone`: nobody else writes to the shelf, so nothing that it lacks needs to be looked for there, which is much faster.
+    """
+    on_shelf, with_vector = await tools.shelf.ids(), await tools.shelf.vector_ids()
     seq, restored = 0, 0
     while batch := await tools.catalog.read(pages.documents, seq, _PAGES_AT_ONCE):
         seq = batch[-1].seq
@@ -97,7 +110,7 @@ async def rebuild(tools: Tools) -> None:
             OfPage(page.page_id, page.docset_id, page.url, page.document.title, [one for one in again if one.id not in on_shelf])
             for page, again in cut
         ]
-        with_vector = await put_on_shelf(tools, lacking)
+        with_vector |= await put_on_shelf(tools, lacking, new=alone, with_vector=with_vector)
         for page, again in cut:
             if page.chunker == CHUNKER_VERSION and page.chunk_ids == tuple(one.id for one in again):
                 await tools.catalog.write(chunks.mark_embedded, [one.id for one in again if one.id in with_vector])

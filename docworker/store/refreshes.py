@@ -150,8 +150,10 @@ def _take_pages(db: apsw.Connection, docset_id: str) -> None:
     """Pages, then what belongs to those whose text is not as it was."""
     columns = [str(row[1]) for row in db.execute("PRAGMA fresh.table_info(pages)")]
     compared = [name for name in columns if name not in _OWN]
-    db.execute(
-        "DELETE FROM pages WHERE docset_id = ?1 AND id NOT IN (SELECT id FROM fresh.pages WHERE docset_id = ?1)", (docset_id,)
+    db.execute(  # a seed that the user has given meanwhile is not asked yet
+        "DELETE FROM pages WHERE docset_id = ?1 AND id NOT IN (SELECT id FROM fresh.pages WHERE docset_id = ?1)"
+        " AND NOT (depth = 0 AND discovered_from IS NULL AND state IN ('pending', 'fetching', 'alias'))",
+        (docset_id,),
     )
     taken, old, new = (", ".join(form.format(name) for name in compared) for form in ("{0} = new.{0}", "pages.{0}", "new.{0}"))
     db.execute(f"UPDATE pages SET {taken} FROM fresh.pages AS new WHERE new.id = pages.id AND ({old}) IS NOT ({new})")

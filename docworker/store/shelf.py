@@ -175,11 +175,12 @@ class Shelf:
         rows, self._new_rows, self._new_written = self._new_rows, [], None
         await self._chunks.add(_chunk_table(rows))
 
-    async def add_vectors(self, rows: Sequence[VectorRow]) -> None:
-        """Put vectors on the shelf; one whose id is there already is replaced."""
+    async def add_vectors(self, rows: Sequence[VectorRow], *, new: bool = False) -> None:
+        """Put vectors on the shelf; one whose id is there already is replaced. `new`: none is there, so none is looked for."""
         if rows:
             self._new_vectors += len(rows)
-            await self._write(lambda: _upsert(self._vectors, _vector_table(rows, self._dimensions)))
+            table = _vector_table(rows, self._dimensions)
+            await self._write(lambda: self._vectors.add(table) if new else _upsert(self._vectors, table))
 
     async def forget_vectors(self) -> None:
         """Take all vectors off the shelf, because another model is in use."""
