@@ -47,7 +47,7 @@ from docworker.embedding.prepare import prepare
 from docworker.errors import DocworkerError
 from docworker.model import Chunk, digest
 from docworker.retrieval.search import Question, Searcher
-from docworker.store import chunks, pages
+from docworker.store import pages, vectors
 from docworker.store.catalog import Catalog
 from docworker.store.frontier import page_id
 from docworker.store.shelf import Row, Shelf, VectorRow
@@ -177,22 +177,22 @@ async def _build(data: Path, kept: Path, size: int, model_id: str) -> dict[str, 
     await asyncio.to_thread(_fill, data / "catalog.sqlite", kept, size)
     shelf = await Shelf.open(data / "shelf", DIMENSIONS)
     rows: list[Row] = []
-    vectors: list[VectorRow] = []
+    there: list[VectorRow] = []
     page_seq, made, pages_made = 0, 0, 0
     while batch := await catalog.read(pages.documents, page_seq, _PAGES_AT_ONCE):
-        page_seq = batch[-1][0]
+        page_seq = batch[-1].seq
         pages_made += len(batch)
-        for _, id_, docset_id, url, document in batch:
-            pieces = chunk(document, docset_id, url)
-            known = await catalog.read(chunks.vectors, model_id, [piece.text_hash for piece in pieces])
+        for page in batch:
+            pieces = chunk(page.document, page.docset_id, page.url)
+            known = await catalog.read(vectors.known, model_id, [piece.text_hash for piece in pieces])
             if any(piece.text_hash not in known for piece in pieces):
-                raise RuntimeError(f"{url} has no vectors in the kept index: run `make eval` first.")
-            await catalog.write(_list, id_, docset_id, pieces)
-            rows += (_row(piece, id_, docset_id, url, document.title) for piece in pieces)
-            vectors += (VectorRow(piece.id, docset_id, known[piece.text_hash]) for piece in pieces)
+                raise RuntimeError(f"{page.url} has no vectors in the kept index: run `make eval` first.")
+            await catalog.write(_list, page.page_id, page.docset_id, pieces)
+            rows += (_row(piece, page.page_id, page.docset_id, page.url, page.document.title) for piece in pieces)
+            there += (VectorRow(piece.id, page.docset_id, known[piece.text_hash]) for piece in pieces)
             if len(rows) >= _TENDED_CHUNKS:
-                made += await _put(shelf, rows, vectors)
-    made += await _put(shelf, rows, vectors)
+                made += await _put(shelf, rows, there)
+    made += await _put(shelf, rows, there)
     await shelf.prune(alone=True)
     await catalog.write(_forget_vectors, base_url(_CRAWLED))
     await shelf.close()
@@ -225,15 +225,15 @@ def _row(piece: Chunk, of_page: str, docset_id: str, url: str, title: str) -> Ro
     return Row(piece.id, docset_id, of_page, url, title, piece.path, piece.anchor, piece.text, piece.words)
 
 
-async def _put(shelf: Shelf, rows: list[Row], vectors: list[VectorRow]) -> int:
+async def _put(shelf: Shelf, rows: list[Row], there: list[VectorRow]) -> int:
     """Put all on the shelf and tend it; returns how many there were and leaves none."""
     number = len(rows)
     await shelf.add(rows, new=True)
-    await shelf.add_vectors(vectors)
+    await shelf.add_vectors(there)
     await shelf._index_vectors()
     await shelf.prune()
     rows.clear()
-    vectors.clear()
+    there.clear()
     return number
 
 

@@ -1,6 +1,7 @@
 """The catalog on a real SQLite file: transactions, the frontier, the commit that proves a page, and what deleting leaves."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from docworker import SCHEMA_VERSION
+from docworker import CHUNKER_VERSION, EXTRACTOR_VERSION, SCHEMA_VERSION
 from docworker.chunking import chunk
 from docworker.errors import StoreError
 from docworker.model import (
@@ -30,14 +31,15 @@ from docworker.model import (
     Reason,
     Redirected,
     Section,
+    Stamp,
     Symbol,
     Turn,
 )
-from docworker.store import chunks, docsets, frontier, pages, robots, symbols
+from docworker.store import chunks, docsets, frontier, migrations, pages, robots, symbols, vectors
 from docworker.store.catalog import Catalog
 from docworker.store.chunks import Listed
 from docworker.store.frontier import Cut, FrontierLimits, Limit
-from docworker.store.pages import Committed
+from docworker.store.pages import Committed, Stored
 
 NOW = 1_700_000_000_000
 LEASE_MS = 60_000
@@ -106,6 +108,9 @@ def asked(url: str = SEED, *, requests: int = 1, size: int = 100) -> Asked:
     return Asked(fetched(url), 200, requests, size)
 
 
+STAMP = Stamp('"etag"', "Sat, 01 Jan 2000 00:00:00 GMT", "hash of the body", "hash of the rules")
+
+
 DOCUMENT = Document(
     "Title",
     "Site",
@@ -169,12 +174,11 @@ async def index(
     with_vector: Collection[str] = (),
     now: int = NOW,
     document: Document = DOCUMENT,
+    stamp: Stamp | None = STAMP,
 ) -> Committed:
     """Commit that a page is indexed, with a text of its own unless `what` is given."""
     what = what or intent(text=claimed.url)
-    return await catalog.write(
-        pages.commit_indexed, claimed, asked(claimed.url), fetched(claimed.url), document, what, with_vector, now
-    )
+    return await catalog.write(pages.commit_indexed, claimed, asked(claimed.url), stamp, document, what, with_vector, now)
 
 
 async def leave_out(
@@ -183,9 +187,10 @@ async def leave_out(
     state: PageState = PageState.SKIPPED,
     reason: Reason = Reason.GONE,
     follow: Sequence[str] = (),
+    stamp: Stamp | None = None,
 ) -> Committed:
     failed = Asked(Failed(claimed.url, reason, "It failed."), 404, 1, 10)
-    return await catalog.write(pages.commit_left_out, claimed, failed, state, reason, f"Because: {reason}.", follow, NOW)
+    return await catalog.write(pages.commit_left_out, claimed, failed, state, reason, f"Because: {reason}.", follow, stamp, NOW)
 
 
 async def move(
@@ -294,15 +299,15 @@ async def test_what_was_written_is_there_after_opening_again(tmp_path: Path) -> 
 # -- files that are not ours
 
 
-@pytest.mark.parametrize("version", [SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, 99])
-async def test_a_file_of_another_schema_version_is_refused_with_a_sentence(tmp_path: Path, version: int) -> None:
+@pytest.mark.parametrize("version", [SCHEMA_VERSION + 1, 99])
+async def test_a_file_of_a_newer_schema_version_is_refused_with_a_sentence(tmp_path: Path, version: int) -> None:
     file = tmp_path / "catalog.sqlite"
     await (await Catalog.open(file)).close()
     db = apsw.Connection(str(file))
     db.pragma("user_version", version)
     db.close()
     with pytest.raises(
-        StoreError, match=rf"another docworker \(schema {version}, this one reads {SCHEMA_VERSION}\).*--data-dir\.$"
+        StoreError, match=rf"a newer docworker \(schema {version}, this one reads up to {SCHEMA_VERSION}\).*--data-dir\.$"
     ):
         await Catalog.open(file)
 
@@ -325,7 +330,7 @@ async def test_a_refused_file_is_left_as_it_was(tmp_path: Path) -> None:
 async def test_a_file_that_is_not_sqlite_gives_a_store_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "catalog.sqlite"
     file.write_bytes(content)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(StoreError, match=r"catalog\.sqlite in the data folder\) is damaged: file is not a database\."):
         await Catalog.open(file)
     assert file.read_bytes() == content
 
@@ -333,6 +338,299 @@ async def test_a_file_that_is_not_sqlite_gives_a_store_error(tmp_path: Path, con
 async def test_a_folder_that_does_not_exist_gives_a_store_error(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be used"):
         await Catalog.open(tmp_path / "missing" / "catalog.sqlite")
+
+
+async def test_a_catalog_that_another_program_holds_says_so(catalog: Catalog, tmp_path: Path) -> None:
+    await catalog.write(lambda db: db.set_busy_timeout(0))
+    other = apsw.Connection(str(tmp_path / "catalog.sqlite"))
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"^Another program holds the catalog"):
+        await catalog.write(docsets.insert, docset())
+    assert await catalog.read(docsets.all_docsets) == []
+    other.execute("ROLLBACK")
+    await catalog.write(docsets.insert, docset())
+    assert await catalog.read(docsets.all_docsets) == [docset()]
+    other.close()
+
+
+async def test_a_full_disk_says_so_and_leaves_nothing_half_written(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    claimed = await claim(catalog)
+    limit = await catalog.write(lambda db: (db.pragma("max_page_count"), db.pragma("max_page_count", 1))[0])
+    many = [replace(piece(f"c{number}", number), text="x" * 500) for number in range(2_000)]
+    with pytest.raises(StoreError, match=r"^The disk of the data folder is full; make room"):
+        await index(catalog, claimed, intent(*many))
+    assert await catalog.read(chunks.all_ids) == set()
+    assert await listed_states(catalog) == {SEED: PageState.FETCHING}
+    await catalog.write(lambda db: db.pragma("max_page_count", int(limit)))
+    await index(catalog, claimed, intent(*many))
+    assert len(await catalog.read(chunks.all_ids)) == 2_000
+
+
+async def test_a_catalog_that_cannot_be_written_says_so_and_can_be_read(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await catalog.write(lambda db: db.pragma("query_only", True))
+    with pytest.raises(StoreError, match=r"^The data folder cannot be written"):
+        await catalog.write(docsets.delete, "aaa")
+    assert await catalog.read(docsets.get, "aaa") == docset()
+
+
+async def test_what_is_wrong_in_the_code_is_no_trouble_of_the_folder(catalog: Catalog) -> None:
+    for run in (catalog.read, catalog.write):
+        with pytest.raises(apsw.SQLError, match="no such table"):
+            await run(lambda db: db.execute("SELECT * FROM nowhere").fetchall())
+
+
+# -- another catalog beside it
+
+
+async def test_another_catalog_is_beside_it_for_one_transaction(catalog: Catalog, tmp_path: Path) -> None:
+    other = await Catalog.open(tmp_path / "other.sqlite")
+    await other.write(docsets.insert, docset("theirs"))
+    await other.close()
+    await catalog.write(docsets.insert, docset("ours"))
+
+    def take(db: apsw.Connection, prefix: str) -> list[str]:
+        return [f"{prefix}{row[0]}" for row in db.execute("SELECT id FROM fresh.docsets UNION ALL SELECT id FROM docsets")]
+
+    for _ in range(2):
+        assert await catalog.write_from(tmp_path / "other.sqlite", take, "a ") == ["a theirs", "a ours"]
+    with pytest.raises(apsw.SQLError, match="no such table"):
+        await catalog.write(take, "")
+
+
+async def test_a_transaction_with_another_catalog_that_raises_leaves_both_as_they_were(catalog: Catalog, tmp_path: Path) -> None:
+    file = tmp_path / "other.sqlite"
+    other = await Catalog.open(file)
+    await other.write(docsets.insert, docset("theirs"))
+    await other.close()
+
+    def fail(db: apsw.Connection) -> None:
+        docsets.insert(db, docset("ours"))
+        db.execute("DELETE FROM fresh.docsets")
+        next(iter(db.execute("SELECT * FROM docsets")))
+        raise RuntimeError("in the middle")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="in the middle"):
+            await catalog.write_from(file, fail)
+    assert await catalog.read(docsets.all_docsets) == []
+    other = await Catalog.open(file)
+    assert await other.read(docsets.all_docsets) == [docset("theirs")]
+    await other.close()
+
+
+# -- files of an older docworker
+
+
+# What makes a catalog of version 4 one of version 3, and so on.
+DOWN = {
+    4: """
+        DROP INDEX pages_by_place;
+        DROP INDEX vectors_unused;
+        ALTER TABLE docsets DROP COLUMN inventory_hash;
+        ALTER TABLE docsets DROP COLUMN refreshed;
+        ALTER TABLE pages DROP COLUMN body_hash;
+        ALTER TABLE pages DROP COLUMN rules;
+        ALTER TABLE pages DROP COLUMN extractor;
+        ALTER TABLE pages DROP COLUMN chunker;
+        ALTER TABLE pages DROP COLUMN kept;
+        ALTER TABLE symbols DROP COLUMN listed;
+        ALTER TABLE vectors DROP COLUMN unused_since;
+    """,
+    3: """
+        ALTER TABLE symbols DROP COLUMN chunk;
+        ALTER TABLE chunks DROP COLUMN section;
+        ALTER TABLE chunks DROP COLUMN anchor;
+        ALTER TABLE chunks DROP COLUMN chars;
+    """,
+    2: """
+        DROP TABLE symbols;
+        ALTER TABLE docsets DROP COLUMN inventory;
+        ALTER TABLE pages DROP COLUMN read_as;
+    """,
+}
+FIRST = """
+    CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE docsets (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, named INTEGER NOT NULL, base_url TEXT NOT NULL, seed_url TEXT NOT NULL,
+        origin TEXT NOT NULL, allowed_paths TEXT NOT NULL, max_pages INTEGER, state TEXT NOT NULL, message TEXT,
+        created_at INTEGER NOT NULL, updated_at INTEGER NOT NULL, crawled_at INTEGER
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX docsets_by_origin ON docsets (origin);
+    CREATE TABLE pages (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, docset_id TEXT NOT NULL REFERENCES docsets (id) ON DELETE CASCADE,
+        url TEXT NOT NULL, depth INTEGER NOT NULL, discovered_from TEXT, state TEXT NOT NULL, message TEXT, lease_until INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0, title TEXT, content_hash TEXT, etag TEXT, last_modified TEXT, document BLOB,
+        fetched_at INTEGER, indexed_at INTEGER
+    ) STRICT;
+    CREATE UNIQUE INDEX pages_by_url ON pages (docset_id, url);
+    CREATE INDEX pages_by_state ON pages (docset_id, state, depth, seq);
+    CREATE TABLE aliases (
+        docset_id TEXT NOT NULL REFERENCES docsets (id) ON DELETE CASCADE, url TEXT NOT NULL, target TEXT NOT NULL,
+        PRIMARY KEY (docset_id, url)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE links (
+        page_id TEXT NOT NULL REFERENCES pages (id) ON DELETE CASCADE, target TEXT NOT NULL, PRIMARY KEY (page_id, target)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE chunks (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, page_id TEXT NOT NULL REFERENCES pages (id) ON DELETE CASCADE,
+        docset_id TEXT NOT NULL, ordinal INTEGER NOT NULL, text_hash TEXT NOT NULL, embedded INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX chunks_by_page ON chunks (page_id, ordinal);
+    CREATE INDEX chunks_by_docset ON chunks (docset_id, embedded);
+    CREATE INDEX chunks_by_text ON chunks (text_hash);
+    CREATE INDEX chunks_waiting ON chunks (docset_id, seq) WHERE embedded = 0;
+    CREATE TABLE vectors (
+        model TEXT NOT NULL, text_hash TEXT NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (model, text_hash)
+    ) STRICT;
+    PRAGMA user_version = 1;
+"""
+
+
+def made_older(file: Path, version: int) -> None:
+    """Make a catalog of today one of an older docworker."""
+    db = apsw.Connection(str(file))
+    for older, statements in DOWN.items():
+        if older >= version:
+            db.execute(statements)
+    db.pragma("user_version", version)
+    db.close()
+
+
+def schema(db: apsw.Connection) -> dict[str, str]:
+    return {str(name): str(sql) for name, sql in db.execute("SELECT name, sql FROM sqlite_schema")}
+
+
+async def with_everything(catalog: Catalog) -> None:
+    """A docset with a page in each state, what they lead to and the rest that there is to keep."""
+    await with_frontier(catalog, SEED, A, B, C)
+    listed = (piece("x", 0), piece("y", 1, anchor="f"))
+    await index(catalog, await claim(catalog), intent(*listed, follow=[A, f"{SEED}/new"], passages=[1, -2]), {"x"})
+    await move(catalog, await claim(catalog), f"{SEED}/moved")
+    await leave_out(catalog, await claim(catalog))
+    await catalog.write(docsets.note_inventory, "aaa", f"{SITE}/objects.inv")
+    await catalog.write(docsets.inventory_read, "aaa", "hash of the list")
+    await catalog.write(docsets.set_max_pages, "aaa", 7)
+    await catalog.write(robots.keep, "aaa", "User-agent: *", NOW)
+    await catalog.write(vectors.remember, "model-1", {"hash-x": b"vector of x"})
+    await catalog.write(chunks.adopt_model, "model-1")
+
+
+@pytest.mark.parametrize("version", [2, 3, 4])
+async def test_a_file_of_an_older_docworker_is_brought_up_to_date_with_all_that_it_holds(tmp_path: Path, version: int) -> None:
+    file = tmp_path / "catalog.sqlite"
+    catalog = await Catalog.open(file)
+    await with_everything(catalog)
+    of_today = await catalog.read(schema)
+    known, traces = await catalog.read(docsets.get, "aaa"), [await trace_of(catalog, url) for url in (SEED, A, B, C)]
+    stored = await catalog.read(pages.documents, 0, 10)
+    await catalog.close()
+    made_older(file, version)
+
+    catalog = await Catalog.open(file)
+    assert await catalog.read(schema) == of_today
+    assert await catalog.read(lambda db: db.execute("PRAGMA foreign_key_check").fetchall()) == []
+    assert await catalog.read(docsets.get, "aaa") == known
+    as_then = [replace(trace, chunks=0) if version < 4 else trace for trace in traces]
+    if version < 3:
+        as_then = [replace(trace, read_as=None) for trace in as_then]
+    assert [await trace_of(catalog, url) for url in (SEED, A, B, C)] == as_then
+    kept = () if version < 4 else stored[0].chunk_ids
+    assert await catalog.read(pages.documents, 0, 10) == [replace(stored[0], chunker=0, chunk_ids=kept)]
+    assert await catalog.read(frontier.new_links, "aaa") == ([(f"{SEED}/new", 1, SEED)], await _seqs(catalog, SEED))
+    assert await catalog.read(robots.kept, "aaa") == "User-agent: *"
+    assert await catalog.read(vectors.known, "model-1", ["hash-x"]) == {"hash-x": b"vector of x"}
+    assert await catalog.read(chunks.shelf_model) == "model-1"
+    assert await catalog.read(symbols.of_page, stored[0].page_id) == (() if version < 3 else DOCUMENT.symbols)
+    assert await catalog.read(chunks.all_embedded) == (set() if version < 4 else {"x"})
+    assert await catalog.read(explaining_f) == ({} if version < 4 else {"y": "m.f"})
+
+    before = await catalog.read(pages.earlier, "aaa", SEED)
+    assert before is not None
+    assert (before.stamp, before.passages) == (None, (-2, 1))
+    assert await catalog.read(docsets.inventory, "aaa") == (None, None)  # it is asked for again
+    assert await catalog.read(pages.cut_otherwise) == 1
+    assert await catalog.read(pages.read_otherwise) == (["aaa"] if version < 4 else [])
+    assert await catalog.write(docsets.delete, "aaa") is True
+    left = {table for table, number in (await catalog.read(rows_by_table)).items() if number}
+    assert left == ({"vectors"} if version < 4 else set())  # of texts that were not cut again yet: nobody knows whose they are
+    await catalog.close()
+
+
+def explaining_f(db: apsw.Connection) -> dict[str, str]:
+    return chunks.explaining(db, ["m.f"], None, 9)
+
+
+async def test_a_file_of_the_first_docworker_is_brought_up_to_date(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite"
+    catalog = await Catalog.open(file)
+    of_today = await catalog.read(schema)
+    await catalog.close()
+    for part in file.parent.iterdir():
+        part.unlink()
+    text = b'{"title":"Title","site":null,"sections":[{"level":1,"heading":"A","anchor":null,"text":"t","entry":false}]}'
+    db = apsw.Connection(str(file))
+    db.execute(FIRST)
+    db.execute(
+        "INSERT INTO docsets VALUES ('aaa', 'Example', 1, ?1, ?2, ?1, '[\"/docs\"]', NULL, 'ready', NULL, ?3, ?3, ?3)",
+        (SITE, SEED, NOW),
+    )
+    rows = [(SEED, 0, "indexed", zlib.compress(text)), (A, 1, "skipped", None), (B, 1, "pending", None)]
+    db.executemany(
+        "INSERT INTO pages (id, docset_id, url, depth, state, document, indexed_at) VALUES (?, 'aaa', ?, ?, ?, ?, ?)",
+        ((frontier.page_id("aaa", url), url, depth, state, document, document and NOW) for url, depth, state, document in rows),
+    )
+    db.execute("INSERT INTO aliases VALUES ('aaa', ?, ?)", (C, SEED))
+    db.executemany("INSERT INTO links VALUES (?, ?)", ((frontier.page_id("aaa", SEED), url) for url in (A, B)))
+    db.execute("INSERT INTO chunks VALUES (1, 'x', ?, 'aaa', 0, 'hash-x', 1)", (frontier.page_id("aaa", SEED),))
+    db.execute("INSERT INTO vectors VALUES ('model-1', 'hash-x', ?)", (b"vector of x",))
+    db.close()
+
+    catalog = await Catalog.open(file)
+    assert await catalog.read(schema) == of_today
+    expected = replace(docset(), named=True, state=DocsetState.READY, crawled_at=NOW)
+    assert await catalog.read(docsets.get, "aaa") == expected
+    assert await listed_states(catalog) == {SEED: PageState.INDEXED, A: PageState.SKIPPED, B: PageState.PENDING}
+    assert (await claim(catalog)).url == B
+    (stored,) = await catalog.read(pages.documents, 0, 10)
+    assert stored.document == Document("Title", None, (Section(1, "A", None, "t"),))
+    assert (stored.chunker, stored.chunk_ids) == (0, ())
+    assert await catalog.read(vectors.known, "model-1", ["hash-x"]) == {"hash-x": b"vector of x"}
+    assert await catalog.read(pages.read_otherwise) == ["aaa"]
+    assert await catalog.write(docsets.delete, "aaa") is True
+    await catalog.close()
+
+
+async def test_an_old_file_is_as_it_was_when_bringing_it_up_to_date_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "catalog.sqlite"
+    catalog = await Catalog.open(file)
+    await with_everything(catalog)
+    await catalog.close()
+    made_older(file, 4)
+    db = apsw.Connection(str(file))
+    before = schema(db), rows_by_table(db)
+    db.close()
+    carry_over = migrations._carry_over
+
+    def fail_at_chunks(db: apsw.Connection, table: str) -> None:
+        if table == "chunks":
+            raise apsw.FullError("database or disk is full")
+        carry_over(db, table)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "_carry_over", fail_at_chunks)
+        with pytest.raises(StoreError, match="The disk of the data folder is full"):
+            await Catalog.open(file)
+    db = apsw.Connection(str(file))
+    assert (schema(db), rows_by_table(db)) == before
+    assert db.pragma("user_version") == 4
+    db.close()
+    catalog = await Catalog.open(file)
+    assert len(await listed_states(catalog)) == 4
+    await catalog.close()
 
 
 # -- the frontier: what is claimed
@@ -634,7 +932,7 @@ async def test_a_site_that_leads_to_nothing_to_keep_is_not_asked_without_end(cat
         number = 0
         while (claimed := frontier.claim(db, "aaa", Turn.LAST, NOW, LEASE_MS)) is not None:
             nothing = Asked(Failed(claimed.url, Reason.GONE, ""), 404, 1, 0)
-            pages.commit_left_out(db, claimed, nothing, PageState.SKIPPED, Reason.GONE, "Gone.", (), NOW)
+            pages.commit_left_out(db, claimed, nothing, PageState.SKIPPED, Reason.GONE, "Gone.", (), None, NOW)
             number += 1
             frontier.discover(db, "aaa", links(f"{SEED}/{number}"), limits)
 
@@ -1062,7 +1360,7 @@ async def test_a_trace_of_an_alias_tells_where_it_leads_and_how(catalog: Catalog
 async def test_a_page_that_was_never_asked_has_no_trace_of_an_answer(catalog: Catalog) -> None:
     await with_frontier(catalog, SEED)
     await catalog.write(
-        pages.commit_left_out, await claim(catalog), None, PageState.SKIPPED, Reason.ROBOTS, "Forbidden.", (), NOW
+        pages.commit_left_out, await claim(catalog), None, PageState.SKIPPED, Reason.ROBOTS, "Forbidden.", (), None, NOW
     )  # fmt: skip
     found = await trace_of(catalog, SEED)
     assert (found.reason, found.message) == (Reason.ROBOTS, "Forbidden.")
@@ -1093,8 +1391,10 @@ async def test_an_indexed_page_is_listed_with_its_chunks_in_page_order_and_its_d
     )  # fmt: skip
     assert await catalog.read(pages.chunk_ids, claimed.page_id) == ("z", "a", "m")
     assert await catalog.read(chunks.all_ids) == {"z", "a", "m"}
-    ((_, page_id, docset_id, url, document),) = await catalog.read(pages.documents, 0, 10)
-    assert (page_id, docset_id, url, document) == (claimed.page_id, "aaa", SEED, DOCUMENT)
+    (seq,) = (await _seqs(catalog, SEED)).values()
+    assert await catalog.read(pages.documents, 0, 10) == [
+        Stored(seq, claimed.page_id, "aaa", SEED, CHUNKER_VERSION, DOCUMENT, ("z", "a", "m"))
+    ]
     counted = await catalog.read(docsets.counts, "aaa", NOW)
     assert (counted.pages, counted.chunks, counted.embedded) == ({PageState.INDEXED: 1}, 3, 1)
 
@@ -1314,7 +1614,7 @@ async def test_a_duplicate_leads_on_and_keeps_its_title_but_no_text(catalog: Cat
     await index(catalog, await claim(catalog), intent(piece("x"), text="same"))
     committed = await index(catalog, await claim(catalog), intent(piece("y"), text="same", follow=[B]))
     assert committed == Committed(f"skipped: The same text as {SEED}, which is kept.", ("y",))
-    assert [document[3] for document in await catalog.read(pages.documents, 0, 10)] == [SEED]
+    assert [stored.url for stored in await catalog.read(pages.documents, 0, 10)] == [SEED]
     assert await catalog.read(chunks.all_ids) == {"x"}
     assert await follow_all(catalog) == (1, {})
     assert (await page_at(catalog, B)).discovered_from == A
@@ -1575,6 +1875,259 @@ async def test_what_a_site_said_is_kept_for_a_time(catalog: Catalog) -> None:
     assert await catalog.read(robots.kept, "bbb") is None
 
 
+# -- what a refresh asks of what was there
+
+
+async def keep(
+    catalog: Catalog,
+    claimed: Claim,
+    *,
+    text: str | None = None,
+    passages: Sequence[int] = (),
+    follow: Sequence[str] = (),
+    message: str | None = None,
+    extractor: int = EXTRACTOR_VERSION,
+) -> Committed:
+    """Commit, in the catalog of a refresh, that a page is as it was before."""
+    what = intent(text=text or claimed.url, passages=passages, follow=follow)
+    return await catalog.write(
+        pages.commit_indexed, claimed, asked(claimed.url), STAMP, None, what, (), NOW, message, extractor
+    )  # fmt: skip
+
+
+async def earlier(catalog: Catalog, url: str, id_: str = "aaa") -> pages.Earlier:
+    before = await catalog.read(pages.earlier, id_, url)
+    assert before is not None
+    return before
+
+
+async def test_what_was_known_of_an_indexed_page_is_told_whole(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    listed = (piece("x", 0), piece("y", 1))
+    what = intent(*listed, follow=[B, A], passages=[7, -(2**63)], canonical=f"{SITE}/elsewhere", dropped=3)
+    await index(catalog, await claim(catalog), what, {"y"})
+    assert await earlier(catalog, SEED) == pages.Earlier(
+        state=PageState.INDEXED,
+        reason=None,
+        message=None,
+        stamp=STAMP,
+        title="Title",
+        read_as="generic",
+        content_hash="content of text",
+        main_hash="text",
+        canonical=f"{SITE}/elsewhere",
+        follow=(B, A),
+        links_dropped=3,
+        size=100,
+        passages=(-(2**63), 7),
+        chunks=frozenset({"x", "y"}),
+        with_vector=frozenset({"y"}),
+        extractor=EXTRACTOR_VERSION,
+    )
+    assert await catalog.read(pages.earlier, "bbb", SEED) is None
+
+
+async def test_a_page_that_was_read_and_left_out_is_known_by_its_stamp_too(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    await leave_out(catalog, await claim(catalog), reason=Reason.NOINDEX, follow=[B], stamp=STAMP)
+    await leave_out(catalog, await claim(catalog), reason=Reason.GONE)
+    read = await earlier(catalog, SEED)
+    assert (read.state, read.reason, read.message) == (PageState.SKIPPED, Reason.NOINDEX, "Because: noindex.")
+    assert (read.stamp, read.follow, read.content_hash, read.chunks) == (STAMP, (B,), None, frozenset())
+    assert (await earlier(catalog, A)).stamp is None
+
+
+async def test_nothing_is_known_of_a_page_that_has_no_outcome_failed_or_leads_elsewhere(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A, B, C)
+    await leave_out(catalog, await claim(catalog), PageState.ERROR, Reason.NO_ANSWER)
+    await move(catalog, await claim(catalog), f"{SEED}/new")
+    await claim(catalog)
+    for url in (SEED, A, B, C, f"{SEED}/new", f"{SEED}/unknown"):
+        assert await catalog.read(pages.earlier, "aaa", url) is None
+
+
+async def test_a_page_whose_text_is_dropped_has_no_stamp_any_more(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    await index(catalog, second, intent(text="same"))
+    await index(catalog, first, intent(text="same"))
+    gave_way = await earlier(catalog, A)
+    assert (gave_way.state, gave_way.reason, gave_way.stamp) == (PageState.SKIPPED, Reason.DUPLICATE, None)
+    await catalog.write(pages.leave_out_indexed, first.page_id, Reason.EXCLUDED, "Left out by a pattern.")
+    assert (await earlier(catalog, SEED)).stamp is None
+    await leave_out(catalog, first)
+    assert (await earlier(catalog, SEED)).stamp is None
+
+
+async def test_a_page_that_is_indexed_without_a_stamp_loses_an_older_one(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    claimed = await claim(catalog)
+    await index(catalog, claimed)
+    await index(catalog, claimed, stamp=None)
+    assert (await earlier(catalog, SEED)).stamp is None
+    await index(catalog, claimed, stamp=Stamp(None, None, "hash", "rules"))
+    assert (await earlier(catalog, SEED)).stamp == Stamp(None, None, "hash", "rules")
+
+
+async def test_a_page_that_is_as_it_was_is_indexed_without_its_text(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    committed = await keep(catalog, await claim(catalog), passages=[1, 2], follow=[B])
+    assert committed == Committed("as it was")
+    page = await page_at(catalog, SEED)
+    assert (page.state, page.title, page.message) == (PageState.INDEXED, "Title", None)
+    assert await catalog.read(pages.documents, 0, 10) == []
+    assert await catalog.read(pages.cut_otherwise) == 0
+    assert await catalog.read(chunks.all_ids) == set()
+    before = await earlier(catalog, SEED)
+    assert (before.stamp, before.passages, before.content_hash) == (STAMP, (1, 2), f"content of {SEED}")
+    assert await follow_all(catalog) == (1, {})
+    await keep(catalog, await claim(catalog), message="Taken as it was before: no answer.", extractor=EXTRACTOR_VERSION + 1)
+    page = await page_at(catalog, A)
+    assert (page.state, page.message) == (PageState.INDEXED, "Taken as it was before: no answer.")
+    assert await catalog.read(pages.read_otherwise) == ["aaa"]
+
+
+@pytest.mark.parametrize("kept_first", [True, False])
+async def test_of_a_page_as_it_was_and_one_of_the_same_text_the_nearer_stands_in_the_index(
+    catalog: Catalog, kept_first: bool
+) -> None:
+    for id_, nearer_is_kept in (("aaa", True), ("bbb", False)):
+        await with_frontier(catalog, A, f"{SEED}/longer", id_=id_)
+        near, far = await claim(catalog, id_), await claim(catalog, id_)
+        kept, read = (near, far) if nearer_is_kept else (far, near)
+        for is_kept in (kept_first, not kept_first):
+            if is_kept:
+                await keep(catalog, kept, text="same", passages=[1])
+            else:
+                await index(catalog, read, intent(piece(id_), text="same", passages=[1]))
+        assert await listed_states(catalog, id_) == {A: PageState.INDEXED, f"{SEED}/longer": PageState.SKIPPED}
+        assert await catalog.read(chunks.all_ids, id_) == (set() if nearer_is_kept else {id_})
+        assert (await earlier(catalog, A, id_)).passages == (1,)
+        assert (await earlier(catalog, f"{SEED}/longer", id_)).passages == ()
+        assert await catalog.read(_kept_urls, id_) == ([A] if nearer_is_kept else [])
+
+
+def _kept_urls(db: apsw.Connection, docset_id: str) -> list[str]:
+    return [str(row[0]) for row in db.execute("SELECT url FROM pages WHERE docset_id = ? AND kept ORDER BY url", (docset_id,))]
+
+
+async def test_a_page_as_it_was_that_is_read_after_all_is_as_it_was_no_more(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A, B)
+    first, second, third = [await claim(catalog) for _ in range(3)]
+    for claimed in (first, second, third):
+        await keep(catalog, claimed)
+    await index(catalog, first)
+    await leave_out(catalog, second)
+    await move(catalog, third, C)
+    assert await catalog.read(_kept_urls, "aaa") == []
+
+
+async def test_pages_that_failed_are_told_as_they_were_claimed(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, id_="bbb")
+    await leave_out(catalog, await claim(catalog, "bbb"), PageState.ERROR, Reason.NO_ANSWER)
+    await with_frontier(catalog, SEED, A, B, C)
+    for state in (PageState.SKIPPED, PageState.ERROR):
+        await leave_out(catalog, await claim(catalog), state, Reason.SERVER_ERROR)
+    await index(catalog, await claim(catalog))
+    assert await catalog.read(frontier.failed, "aaa") == [
+        (Claim(frontier.page_id("aaa", A), "aaa", A, 1, Turn.LINKED, 0, 1), "Because: server-error.")
+    ]
+
+
+async def test_seeds_are_what_the_user_began_with_and_nothing_that_led_from_there(catalog: Catalog) -> None:
+    await catalog.write(docsets.insert, docset())
+    await discover(catalog, [Link(B, 0, None), Link(SEED, 0, None), Link(A, 1, SEED)])
+    await discover(catalog, [Link(C, 1, f"{SITE}/sitemap.xml", Turn.SITEMAP)])
+    await move(catalog, await claim(catalog), f"{SEED}/moved")
+    assert (await trace_of(catalog, f"{SEED}/moved")).depth == 0
+    assert await catalog.read(frontier.seeds, "aaa") == [B, SEED]
+    assert await catalog.read(frontier.seeds, "bbb") == []
+
+
+async def test_chunk_ids_are_told_of_one_docset_or_of_all_and_which_have_their_vector(catalog: Catalog) -> None:
+    for id_ in ("aaa", "bbb"):
+        await with_frontier(catalog, SEED, id_=id_)
+        await index(catalog, await claim(catalog, id_), intent(piece(f"{id_}0"), piece(f"{id_}1", 1)), {f"{id_}1"})
+    assert await catalog.read(chunks.all_ids) == {"aaa0", "aaa1", "bbb0", "bbb1"}
+    assert await catalog.read(chunks.all_ids, "bbb") == {"bbb0", "bbb1"}
+    assert await catalog.read(chunks.all_ids, "ccc") == set()
+    assert await catalog.read(chunks.all_embedded) == {"aaa1", "bbb1"}
+
+
+# -- pages that older code cut or read
+
+
+async def made_of_older_code(catalog: Catalog, url: str, *, chunker: int = CHUNKER_VERSION, extractor: int) -> None:
+    await catalog.write(
+        lambda db: db.execute("UPDATE pages SET chunker = ?, extractor = ? WHERE url = ?", (chunker, extractor, url))
+    )
+
+
+async def test_pages_that_another_chunker_or_extractor_made_are_told(catalog: Catalog) -> None:
+    for id_ in ("aaa", "bbb"):
+        await with_frontier(catalog, *((SEED, A) if id_ == "aaa" else (B,)), id_=id_)
+        for claimed in (await claim_all(catalog, id_)).values():
+            await index(catalog, claimed)
+    assert await catalog.read(pages.cut_otherwise) == 0
+    assert await catalog.read(pages.read_otherwise) == []
+    await made_of_older_code(catalog, A, chunker=CHUNKER_VERSION - 1, extractor=EXTRACTOR_VERSION)
+    assert await catalog.read(pages.cut_otherwise) == 1
+    await made_of_older_code(catalog, B, chunker=CHUNKER_VERSION + 1, extractor=EXTRACTOR_VERSION - 1)
+    assert await catalog.read(pages.cut_otherwise) == 2
+    assert await catalog.read(pages.read_otherwise) == ["bbb"]
+    await catalog.write(pages.leave_out_indexed, frontier.page_id("bbb", B), Reason.EXCLUDED, "Left out by a pattern.")
+    assert await catalog.read(pages.cut_otherwise) == 1
+    assert await catalog.read(pages.read_otherwise) == []
+
+
+async def test_a_page_that_is_cut_anew_has_its_new_chunks_and_keeps_what_both_have(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    document = naming(Symbol("m.f", "function", "f"), Symbol("m.page", "module", None))
+    listed = (piece("a", 0), piece("b", 1, anchor="f"), piece("c", 2))
+    await index(catalog, first, intent(*listed), {"a", "b"}, document=document)
+    await index(catalog, second, intent(piece("other"), text="other"), document=naming())
+    await catalog.write(symbols.keep_listed, "aaa", [(SEED, Symbol("m.g", "data", "g")), (SEED, Symbol("m.h", "data", "new"))])
+    await made_of_older_code(catalog, SEED, chunker=CHUNKER_VERSION - 1, extractor=EXTRACTOR_VERSION)
+    stored, _ = await catalog.read(pages.documents, 0, 10)
+    again = (piece("new", 0, anchor="new"), piece("c", 1, section=0), piece("b", 2, anchor="f"))
+    assert await catalog.write(pages.recut, stored, again, "new hash", {"new"}) == ["a"]
+    assert await catalog.read(chunks.listed, ["a", "b", "c", "new", "other"]) == {
+        "new": Listed("new", first.page_id, "aaa", 0, 0, 3, 1),
+        "c": Listed("c", first.page_id, "aaa", 1, 0, 3, 0),
+        "b": Listed("b", first.page_id, "aaa", 2, 2, 3, 1),
+        "other": Listed("other", second.page_id, "aaa", 0, 0, 1, 0),
+    }
+    assert await explained(catalog, "m.f", "page", "m.h") == {"b": "m.f", "c": "page", "new": "m.h"}
+    assert set(await catalog.read(symbols.of_page, first.page_id)) == {
+        *document.symbols, Symbol("m.g", "data", "g"), Symbol("m.h", "data", "new")
+    }  # fmt: skip
+    assert await catalog.read(_listed_names) == ["m.g", "m.h"]
+    assert await catalog.read(pages.cut_otherwise) == 0
+    assert (await earlier(catalog, SEED)).content_hash == "new hash"
+    assert (await earlier(catalog, SEED)).stamp == STAMP
+
+
+def _listed_names(db: apsw.Connection) -> list[str]:
+    """The names that inventories told."""
+    return [str(row[0]) for row in db.execute("SELECT name FROM symbols WHERE listed ORDER BY name")]
+
+
+async def test_a_page_whose_text_has_changed_meanwhile_is_not_cut_anew(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED, A)
+    first, second = await claim(catalog), await claim(catalog)
+    for claimed in (first, second):
+        await index(catalog, claimed, intent(piece(f"of {claimed.url}"), text=claimed.url))
+    stored = await catalog.read(pages.documents, 0, 10)
+    newer = replace(DOCUMENT, sections=(Section(1, "Title", None, "Another text."),))
+    await index(catalog, first, intent(piece("newer"), text="newer", remove=[f"of {SEED}"]), document=newer)
+    await leave_out(catalog, second)
+    for page in stored:
+        assert await catalog.write(pages.recut, page, [piece("cut")], "new hash", set()) == ["cut"]
+    assert await catalog.read(chunks.all_ids) == {"newer"}
+    assert (await earlier(catalog, SEED)).content_hash == "content of newer"
+
+
 # -- vectors
 
 
@@ -1582,27 +2135,126 @@ async def test_vectors_are_remembered_by_model_and_text(catalog: Catalog) -> Non
     await with_frontier(catalog, SEED)
     listed = replace(piece("a"), text_hash="h1"), replace(piece("b", 1), text_hash="h2")
     await index(catalog, await claim(catalog), intent(*listed))
-    await catalog.write(chunks.remember_vectors, "model-1", {"h1": b"one", "h2": b"two"})
-    await catalog.write(chunks.remember_vectors, "model-2", {"h1": b"other"})
-    await catalog.write(chunks.remember_vectors, "model-1", {"h2": b"two again"})
-    assert await catalog.read(chunks.vectors, "model-1", ["h1", "h2", "h3"]) == {"h1": b"one", "h2": b"two again"}
-    assert await catalog.read(chunks.vectors, "model-2", ["h1", "h2"]) == {"h1": b"other"}
+    await catalog.write(vectors.remember, "model-1", {"h1": b"one", "h2": b"two"})
+    await catalog.write(vectors.remember, "model-2", {"h1": b"other"})
+    await catalog.write(vectors.remember, "model-1", {"h2": b"two again"})
+    assert await catalog.read(vectors.known, "model-1", ["h1", "h2", "h3"]) == {"h1": b"one", "h2": b"two again"}
+    assert await catalog.read(vectors.known, "model-2", ["h1", "h2"]) == {"h1": b"other"}
 
 
 async def test_a_vector_of_a_text_that_is_gone_is_not_remembered(catalog: Catalog) -> None:
-    await catalog.write(chunks.remember_vectors, "model-1", {"gone": b"late"})
-    assert await catalog.read(chunks.vectors, "model-1", ["gone"]) == {}
+    await catalog.write(vectors.remember, "model-1", {"gone": b"late"})
+    assert await catalog.read(vectors.known, "model-1", ["gone"]) == {}
+
+
+async def with_texts(catalog: Catalog, *text_hashes: str) -> Claim:
+    """A page with a chunk of each of these texts, and their vectors."""
+    await with_frontier(catalog, SEED)
+    claimed = await claim(catalog)
+    await has_texts(catalog, claimed, *text_hashes)
+    await catalog.write(vectors.remember, "m", {text_hash: text_hash.encode() for text_hash in text_hashes})
+    return claimed
+
+
+async def has_texts(catalog: Catalog, claimed: Claim, *text_hashes: str) -> None:
+    """The page has chunks of these texts and no other."""
+    before = await catalog.read(pages.chunk_ids, claimed.page_id)
+    listed = [piece(f"c-{text_hash}", number, text_hash) for number, text_hash in enumerate(text_hashes)]
+    gone = [id_ for id_ in before if id_ not in {chunk.id for chunk in listed}]
+    await index(catalog, claimed, intent(*listed, remove=gone))
+
+
+def _unused(db: apsw.Connection) -> dict[str, int]:
+    """Since when no chunk has these texts."""
+    rows = db.execute("SELECT text_hash, unused_since FROM vectors WHERE unused_since IS NOT NULL")
+    return {str(text_hash): int(str(since)) for text_hash, since in rows}
+
+
+async def test_a_vector_outlives_its_text_and_is_there_when_that_comes_back(catalog: Catalog) -> None:
+    claimed = await with_texts(catalog, "stays", "goes", "goes too")
+    await has_texts(catalog, claimed, "stays")
+    await catalog.write(vectors.note_unused, ["goes", "stays", "unknown"], NOW)
+    assert await catalog.read(_unused) == {"goes": NOW}
+    await catalog.write(vectors.note_unused, ["goes", "goes too"], NOW + 1)
+    assert await catalog.read(_unused) == {"goes": NOW, "goes too": NOW + 1}
+    every = {text: text.encode() for text in ("stays", "goes", "goes too")}
+    assert await catalog.read(vectors.known, "m", every) == every
+    await has_texts(catalog, claimed, "stays", "goes")
+    await catalog.write(vectors.note_unused, (), NOW + 2)
+    assert await catalog.read(_unused) == {"goes too": NOW + 1}
+    await has_texts(catalog, claimed, "stays")
+    await catalog.write(vectors.note_unused, ["goes"], NOW + 3)
+    assert await catalog.read(_unused) == {"goes too": NOW + 1, "goes": NOW + 3}
+    assert await catalog.read(vectors.known, "m", every) == every
+
+
+async def test_all_texts_that_no_chunk_has_can_be_noted_at_once(catalog: Catalog) -> None:
+    claimed = await with_texts(catalog, "stays", "goes", "goes too")
+    await catalog.write(vectors.remember, "other model", {"goes": b"v"})
+    await has_texts(catalog, claimed, "stays")
+    await catalog.write(vectors.note_unused, None, NOW)
+    await catalog.write(vectors.note_unused, None, NOW + 1)
+    assert await catalog.read(_unused) == {"goes": NOW, "goes too": NOW}
+    assert await catalog.read(lambda db: int(db.execute("SELECT count(*) FROM vectors WHERE unused_since = ?", (NOW,)).get)) == 3
+
+
+async def test_of_vectors_without_a_text_only_the_latest_are_kept(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_MOST_UNUSED", 2)
+    texts = [f"t{number}" for number in range(5)]
+    claimed = await with_texts(catalog, "stays", *texts)
+    for number in range(5):
+        await has_texts(catalog, claimed, "stays", *texts[number + 1 :])
+        await catalog.write(vectors.note_unused, [texts[number]], NOW + number)
+    assert await catalog.read(_unused) == {"t3": NOW + 3, "t4": NOW + 4}
+    assert set(await catalog.read(vectors.known, "m", ["stays", *texts])) == {"stays", "t3", "t4"}
+    await catalog.write(vectors.note_unused, None, NOW + 9)
+    assert await catalog.read(_unused) == {"t3": NOW + 3, "t4": NOW + 4}
+
+
+async def test_vectors_in_use_do_not_count_among_those_without_a_text(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "_MOST_UNUSED", 1)
+    claimed = await with_texts(catalog, "comes back", "goes", "stays")
+    await has_texts(catalog, claimed, "stays", "goes")
+    await catalog.write(vectors.note_unused, ["comes back"], NOW)
+    await has_texts(catalog, claimed, "stays", "comes back")
+    await catalog.write(vectors.note_unused, ["goes"], NOW - 1)
+    assert set(await catalog.read(vectors.known, "m", ["stays", "comes back", "goes"])) == {"stays", "comes back", "goes"}
+    assert await catalog.read(_unused) == {"goes": NOW - 1}
+
+
+async def test_a_vector_that_is_made_again_is_in_use(catalog: Catalog) -> None:
+    claimed = await with_texts(catalog, "text")
+    await has_texts(catalog, claimed)
+    await catalog.write(vectors.note_unused, ["text"], NOW)
+    await has_texts(catalog, claimed, "text")
+    await catalog.write(vectors.remember, "m", {"text": b"again"})
+    assert await catalog.read(_unused) == {}
+    assert await catalog.read(vectors.known, "m", ["text"]) == {"text": b"again"}
+
+
+async def test_what_no_chunk_of_one_docset_has_may_be_in_use_in_another(catalog: Catalog) -> None:
+    claimed = await with_texts(catalog, "shared", "own")
+    await with_frontier(catalog, SEED, id_="bbb")
+    await index(catalog, await claim(catalog, "bbb"), intent(piece("theirs", 0, "shared")))
+    await has_texts(catalog, claimed)
+    await catalog.write(vectors.note_unused, ["shared", "own"], NOW)
+    assert await catalog.read(_unused) == {"own": NOW}
 
 
 async def test_another_model_makes_every_chunk_wait_and_the_same_one_none(catalog: Catalog) -> None:
     await with_frontier(catalog, SEED)
     await index(catalog, await claim(catalog), intent(piece("a")), {"a"})
-    assert await catalog.write(chunks.adopt_model, "model-1") is False
-    assert await catalog.write(chunks.adopt_model, "model-1") is False
-    assert await catalog.read(chunks.waiting, {}, 9) == []
-    assert await catalog.write(chunks.adopt_model, "model-2") is True
+    assert await catalog.read(chunks.shelf_model) is None
+    for _ in range(2):
+        await catalog.write(chunks.adopt_model, "model-1")
+        assert await catalog.read(chunks.shelf_model) == "model-1"
+        assert await catalog.read(chunks.waiting, {}, 9) == []
+    await catalog.write(chunks.adopt_model, "model-2")
+    assert await catalog.read(chunks.shelf_model) == "model-2"
     assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 9)] == ["a"]
-    assert await catalog.write(chunks.adopt_model, "model-2") is False
+    await catalog.write(chunks.mark_embedded, ["a"])
+    await catalog.write(chunks.adopt_model, "model-2")
+    assert await catalog.read(chunks.waiting, {}, 9) == []
 
 
 # -- docsets
@@ -1679,8 +2331,8 @@ async def test_delete_removes_everything_of_a_docset(catalog: Catalog) -> None:
     await catalog.write(robots.keep, "aaa", "User-agent: *", NOW)
     await move(catalog, await claim(catalog), SEED)
     await index(catalog, await claim(catalog), intent(piece("a"), follow=[B], passages=[1, 2]))
-    await catalog.write(chunks.remember_vectors, "model-1", {"hash-a": b"v"})
-    await catalog.write(chunks.remember_vectors, "model-2", {"hash-a": b"w"})
+    await catalog.write(vectors.remember, "model-1", {"hash-a": b"v"})
+    await catalog.write(vectors.remember, "model-2", {"hash-a": b"w"})
     assert all((await catalog.read(rows_by_table)).values())
     assert await catalog.write(docsets.delete, "aaa") is True
     assert not any((await catalog.read(rows_by_table)).values())
@@ -1692,9 +2344,9 @@ async def test_delete_keeps_what_another_docset_has_and_vectors_that_it_shares(c
         await with_frontier(catalog, SEED, id_=id_)
         listed = (piece(f"{id_}1", 0, "shared"), piece(f"{id_}2", 1, own))
         await index(catalog, await claim(catalog, id_), intent(*listed, passages=[1]))
-    await catalog.write(chunks.remember_vectors, "m", {"shared": b"s", "only-a": b"a", "only-b": b"b"})
+    await catalog.write(vectors.remember, "m", {"shared": b"s", "only-a": b"a", "only-b": b"b"})
     await catalog.write(docsets.delete, "aaa")
-    assert await catalog.read(chunks.vectors, "m", ["shared", "only-a", "only-b"]) == {"shared": b"s", "only-b": b"b"}
+    assert await catalog.read(vectors.known, "m", ["shared", "only-a", "only-b"]) == {"shared": b"s", "only-b": b"b"}
     assert await catalog.read(chunks.all_ids) == {"bbb1", "bbb2"}
     assert await listed_states(catalog, "bbb") == {SEED: PageState.INDEXED}
 
@@ -1732,9 +2384,47 @@ async def test_names_from_a_list_are_added_to_indexed_pages_that_do_not_tell_the
         (SEED, Symbol("m.g", "data", "g")),
         (A, Symbol("m.h", "data", "h")),
     ]
-    assert await catalog.write(symbols.add_missing, "aaa", listed) == 1
+    assert await catalog.write(symbols.keep_listed, "aaa", listed) == 1
     assert await catalog.read(symbols.of_page, claimed.page_id) == (*DOCUMENT.symbols, Symbol("m.g", "data", "g"))
-    assert await catalog.write(symbols.add_missing, "aaa", listed) == 0
+    assert await catalog.write(symbols.add_listed, "aaa", listed) == 0
+    assert await catalog.write(symbols.keep_listed, "aaa", listed) == 1
+    assert await catalog.read(symbols.of_page, claimed.page_id) == (*DOCUMENT.symbols, Symbol("m.g", "data", "g"))
+
+
+async def test_a_newer_list_of_names_takes_the_place_of_an_older_one_in_its_docset_only(catalog: Catalog) -> None:
+    for id_ in ("aaa", "bbb"):
+        await with_frontier(catalog, SEED, id_=id_)
+        await index(catalog, await claim(catalog, id_))
+        await catalog.write(
+            symbols.keep_listed, id_, [(SEED, Symbol(f"m.{id_}", "data", "old")), (SEED, Symbol("m.g", "data", "g"))]
+        )
+    page, other = (frontier.page_id(id_, SEED) for id_ in ("aaa", "bbb"))
+    assert (
+        await catalog.write(symbols.keep_listed, "aaa", [(SEED, Symbol("m.h", "data", "h")), (SEED, Symbol("m.g", "data", "g"))])
+        == 2
+    )
+    assert await catalog.read(symbols.of_page, page) == (
+        *DOCUMENT.symbols,
+        Symbol("m.h", "data", "h"),
+        Symbol("m.g", "data", "g"),
+    )
+    assert await catalog.read(symbols.of_page, other) == (
+        *DOCUMENT.symbols, Symbol("m.bbb", "data", "old"), Symbol("m.g", "data", "g")
+    )  # fmt: skip
+    assert await catalog.write(symbols.keep_listed, "aaa", []) == 0
+    assert await catalog.read(symbols.of_page, page) == DOCUMENT.symbols
+
+
+async def test_where_a_site_lists_its_names_and_that_they_were_read_is_noted(catalog: Catalog) -> None:
+    assert await catalog.read(docsets.inventory, "aaa") == (None, None)
+    await catalog.write(docsets.insert, docset())
+    assert await catalog.read(docsets.inventory, "aaa") == (None, None)
+    for place in ("first", "second"):
+        await catalog.write(docsets.note_inventory, "aaa", f"{SITE}/{place}.inv")
+    assert await catalog.read(docsets.inventory, "aaa") == (f"{SITE}/first.inv", None)
+    for hash_ in ("", "hash"):
+        await catalog.write(docsets.inventory_read, "aaa", hash_)
+        assert await catalog.read(docsets.inventory, "aaa") == (f"{SITE}/first.inv", hash_)
 
 
 @pytest.mark.parametrize(
@@ -1913,7 +2603,7 @@ async def test_names_from_a_list_are_explained_by_the_first_piece_of_their_secti
     listed = (piece("a", 0), piece("b", 1, anchor="g"), piece("c", 2, section=1, anchor="g"))
     await index(catalog, await claim(catalog), intent(*listed), document=naming())
     added = [(SEED, Symbol("m.g", "data", "g")), (SEED, Symbol("m.page", "data", None)), (SEED, Symbol("m.lost", "data", "none"))]
-    assert await catalog.write(symbols.add_missing, "aaa", added) == 3
+    assert await catalog.write(symbols.keep_listed, "aaa", added) == 3
     assert await explained(catalog, "m.g", "page", "lost") == {"b": "m.g", "a": "page"}
 
 

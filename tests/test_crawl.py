@@ -1311,7 +1311,7 @@ def test_names_that_a_sphinx_site_lists_are_read_once(crawler: Crawler, site: Si
         found = crawler.index(site)
         assert found.indexed == {"/docs/", "/docs/page.html"}
     assert site.requests["/docs/objects.inv"] == 1
-    assert "2 names in" in crawler.daemon.log()
+    assert "2 names are listed, 1 of them new" in crawler.daemon.log()
     assert "1 of them new" in crawler.daemon.log()
 
 

@@ -346,5 +346,8 @@ def test_a_catalog_that_cannot_be_read_ends_the_daemon_with_a_sentence(make_daem
     (daemon.settings.data_dir / "catalog.sqlite").write_bytes(b"no database " * 1_000)
     refused = serve_again(daemon)
     assert refused.returncode == 1
-    assert re.fullmatch(r"The catalog in .* cannot be used: .*\.\n", refused.stderr)
+    assert re.fullmatch(
+        r"The catalog \(catalog\.sqlite in the data folder\) is damaged: .*\. `docworker doctor` says what to do\.\n",
+        refused.stderr,
+    )
     assert not (daemon.settings.data_dir / "daemon.json").exists()

@@ -65,7 +65,6 @@ async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> None:
     with_vector = await tools.shelf.vector_ids()
     for catalog in (tools.catalog, *others):
         await catalog.write(chunks.keep_embedded, with_vector)
-    await tools.catalog.write(vectors.note_unused, None, tools.now())
 
 
 class Mender:
@@ -89,6 +88,7 @@ class Mender:
                 await rebuild(tools, alone=self._alone)
             self._alone = False
             self.mended.set()
+            await tools.catalog.write(vectors.note_unused, None, tools.now())
             await tools.shelf.damaged.wait()
             self.mended.clear()
 
