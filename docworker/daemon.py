@@ -96,10 +96,9 @@ def examine(settings: Settings, *, fix: bool) -> list[Check]:
         message = "It is damaged; `docworker doctor --fix` makes a new one of what can be read." if damaged else "It is whole."
         if damaged and fix:
             found = salvage(path)
-            message = (
-                f"It was damaged. {found.docsets} docsets, {found.pages} pages and {found.vectors} vectors could be read; the"
-                f" rest is asked for again. The damaged file is kept as {found.damaged.name}."
-            )
+            read = f"{found.docsets} docsets, {found.pages} pages and {found.vectors} vectors could be read"
+            then = "the rest is asked for again" if found.docsets else "index the sites again"
+            message = f"It was damaged. {read}; {then}. The damaged file is kept as {found.damaged.name}."
         checks.append(Check(name="catalog", ok=fix or not damaged, message=message, fixed=damaged and fix))
     finally:
         lock.release()

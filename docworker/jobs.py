@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 # What failed is started again after the first pause, then after twice it, up to the longest.
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _REFRESHES_AT_ONCE = 4
+_MENDING_S = 60.0  # how long a check waits for what is being mended already
 
 
 class Jobs:
@@ -107,6 +108,8 @@ class Jobs:
 
     async def check(self, *, fix: bool) -> tuple[Disagreement, bool]:
         """How shelf and catalog differ; and whether that was mended, which can only be done while no job runs."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._mended.wait(), _MENDING_S)
         found = await compare(self._tools)
         if self._running:  # what they are at stands on the shelf before it is listed
             return replace(found, unknown=frozenset()), False

@@ -194,8 +194,8 @@ class Service:
         elif age is not None and age < request.max_age * _HOUR_MS and not request.force:
             refreshed = False
             message = (
-                f"{docset.name} is fresh: all of it was asked for {age / _HOUR_MS:.1f} hours ago, and maxAge is"
-                f" {request.max_age:g} hours. To refresh it all the same, send force."
+                f"{docset.name} is fresh: all of it was asked for {_said_age(age)} ago, and maxAge is {request.max_age:g} hours."
+                " To refresh it all the same, send force."
             )
         else:
             mode = "full reindex" if request.full_reindex else "incremental mode"
@@ -600,6 +600,10 @@ def _result(snippet: Snippet) -> ResultResponse:
 def _age_ms(docset: Docset, now: int) -> int | None:
     """How long ago all of a docset was last crawled; None when it never was, or when the clock was set back since."""
     return None if docset.crawled_at is None or docset.crawled_at > now else now - docset.crawled_at
+
+
+def _said_age(age_ms: int) -> str:
+    return f"{age_ms / _HOUR_MS:.1f} hours" if age_ms >= _HOUR_MS else f"{age_ms // 60_000} minutes"
 
 
 def _same_host(url: str, docset: Docset) -> bool:

@@ -94,7 +94,7 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str) -> None:
             continue
 
 
-def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[apsw.SQLiteValue, ...]]:
+def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[str | int | float | bytes | None, ...]]:
     """The rows that can be read, in order; over each place that cannot, growing steps are taken."""
     listed = ", ".join(names)
     if table in ("docsets", "meta", "robots"):  # few rows, without numbers
