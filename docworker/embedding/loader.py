@@ -57,6 +57,7 @@ class ModelLoader:
         self.state = ModelState.LOADING
         self.reason: str | None = None
         self.ready = asyncio.Event()
+        self.decided = asyncio.Event()  # there is a model, or it is known why not
 
     @property
     def model_id(self) -> str | None:
@@ -74,10 +75,12 @@ class ModelLoader:
                 if self.reason != str(error):
                     _log.warning("answering from BM25 alone: %s", error)
                 self.state, self.reason = ModelState.UNAVAILABLE, str(error)
+                self.decided.set()
                 await asyncio.sleep(self._source.retry_s)
                 continue
             self.state, self.reason = ModelState.READY, None
             self.ready.set()
+            self.decided.set()
             _log.info("embedding model %s is ready", model_id)
             return
 

@@ -63,8 +63,9 @@ async def sweep(tools: Tools, others: Collection[Catalog] = ()) -> None:
         _log.info("%s chunks of unfinished pages taken off the shelf", len(found.unknown))
         await tools.shelf.remove(found.unknown)
     with_vector = await tools.shelf.vector_ids()
-    for catalog in (tools.catalog, *others):
-        await catalog.write(chunks.keep_embedded, with_vector)
+    await tools.catalog.write(chunks.keep_embedded, with_vector)
+    for other in others:
+        await other.write(chunks.forget_embedded, with_vector)
 
 
 class Mender:

@@ -76,6 +76,13 @@ class Refresh:
 
     async def run(self, on_page: Callable[[], None]) -> None:
         """Refresh the docset, or say in its message why nothing was changed; stopped, leave the rest to another run."""
+        if await self._refresh(on_page):
+            self._tools.listed.set()
+            await tidy(self._tools, self._docset_id)
+            discard(self._file)
+
+    async def _refresh(self, on_page: Callable[[], None]) -> bool:
+        """Crawl, embed, publish; whether that came to its end."""
         served = self._tools.catalog
         self._catalog = await Catalog.open(self._file)
         try:
@@ -83,11 +90,14 @@ class Refresh:
             if known is None:
                 raise StoreError("The refresh was not begun whole; ask for it again.")
             docset, self._begun = known
+            last = await served.read(refreshes.report, docset.id)
+            if last is not None and last.begun_at == self._begun.at:
+                return True  # published before the daemon was ended
             await served.write(docsets.set_state, docset.id, DocsetState.INDEXING, None, self._tools.now())
             tools = replace(self._tools, catalog=self._catalog, served=served, full=self._begun.full, listed=asyncio.Event())
             done = await self._crawl_and_embed(docset, tools, on_page)
             if self._stopping:
-                return
+                return False
             await self._complete_shelf(tools)
             failure = await self._failure(docset, tools, done=done)
             names = None if failure or self._crawl is None else await self._crawl.names()
@@ -107,9 +117,7 @@ class Refresh:
                 self._tools.now(),
             )
             _log.info("docset %s: %s", docset.id, "deleted meanwhile" if report is None else said(report))
-        self._tools.listed.set()
-        await tidy(self._tools, docset.id)
-        discard(self._file)
+        return True
 
     async def _crawl_and_embed(self, docset: Docset, tools: Tools, on_page: Callable[[], None]) -> bool:
         """Crawl, and give what is new its vectors, as far as there is a model; whether the crawl came to its end."""
@@ -122,8 +130,10 @@ class Refresh:
         finally:
             embedding.cancel()
             await asyncio.gather(embedding, return_exceptions=True)
-        if done and not self._stopping and self._model.ready.is_set():
-            await self._embed(tools)
+        if done and not self._stopping:
+            await self._model.decided.wait()  # soon after a start it may still be loading
+            if self._model.ready.is_set():
+                await self._embed(tools)
         return done
 
     async def _embed_forever(self, tools: Tools) -> None:
@@ -145,7 +155,7 @@ class Refresh:
         listed = await tools.catalog.read(chunks.all_ids)
         if listed - await tools.shelf.ids(self._docset_id):
             await rebuild(tools)
-            await tools.catalog.write(chunks.keep_embedded, await tools.shelf.vector_ids())
+            await tools.catalog.write(chunks.forget_embedded, await tools.shelf.vector_ids())
 
     async def _failure(self, docset: Docset, tools: Tools, *, done: bool) -> str | None:
         """Why what was found must not take the place of what there is; None when it may."""
@@ -249,5 +259,5 @@ async def tidy(tools: Tools, docset_id: str) -> None:
 
 def discard(file: Path) -> None:
     """Delete the catalog of a refresh."""
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("-wal", "-shm", ""):  # the file last: a log without it would be taken for that of the next one
         file.with_name(file.name + suffix).unlink(missing_ok=True)

@@ -37,6 +37,8 @@ _MODEL_SEES = 1_000
 _WORTH = 0.5
 # In a list of so many places another page is worth more than another passage of the same; in a longer one places are not scarce.
 _SHORT_LIST = 10
+# How often a question is asked when what it finds is replaced at that moment.
+_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,16 @@ class Searcher:
     async def answer(self, question: Question) -> Answer:
         """Search, score, choose, load, fit. Without a model words answer alone."""
         watch = _Stopwatch()
-        found = await self.find(question, watch)
-        with watch.step("score"):
-            scored = self._scored(found)
-        with watch.step("choose"):
-            passages = await self._choose(scored, question)
-        with watch.step("load"):
-            rows = await self._shelf.load([id_ for passage in passages for id_ in passage.chunk_ids])
+        for _ in range(_TRIES):
+            found = await self.find(question, watch)
+            with watch.step("score"):
+                scored = self._scored(found)
+            with watch.step("choose"):
+                passages = await self._choose(scored, question)
+            with watch.step("load"):
+                rows = await self._shelf.load([id_ for passage in passages for id_ in passage.chunk_ids])
+            if all(id_ in rows for passage in passages for id_ in passage.chunk_ids):
+                break  # else another text has meanwhile taken the place of what was found
         with watch.step("fit"):
             there = [
                 replace(passage, chunk_ids=tuple(id_ for id_ in passage.chunk_ids if id_ in rows))

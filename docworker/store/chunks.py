@@ -132,6 +132,12 @@ def keep_embedded(db: apsw.Connection, on_shelf: set[str]) -> None:
     db.executemany("UPDATE chunks SET embedded = ? WHERE id = ?", wrong)
 
 
+def forget_embedded(db: apsw.Connection, on_shelf: set[str]) -> None:
+    """Let every chunk wait for its vector whose id is not in `on_shelf`; those that wait go on waiting."""
+    lost = [(str(id_),) for (id_,) in db.execute("SELECT id FROM chunks WHERE embedded") if id_ not in on_shelf]
+    db.executemany("UPDATE chunks SET embedded = 0 WHERE id = ?", lost)
+
+
 def shelf_model(db: apsw.Connection) -> str | None:
     """Which model the vectors on the shelf are of; None while there are none."""
     row = db.execute("SELECT value FROM meta WHERE key = 'shelf_model'").fetchone()
