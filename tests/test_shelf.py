@@ -8,7 +8,7 @@ import lancedb
 import numpy as np
 import pytest
 
-from docworker.errors import StoreError
+from docworker.errors import ShelfDamaged
 from docworker.store.shelf import Row, Shelf, VectorRow
 from docworker.words import index_words, question_words
 
@@ -213,6 +213,14 @@ async def test_pruning_alone_drops_old_versions_and_loses_no_row(tmp_path: Path)
     await again.close()
 
 
+async def test_ids_are_told_of_one_docset_or_of_all(shelf: Shelf) -> None:
+    await shelf.add([row("1", "moose"), row("2", "moose", 'it\'s "other"')])
+    assert await shelf.ids() == {"1", "2"}
+    assert await shelf.ids("docs") == {"1"}
+    assert await shelf.ids('it\'s "other"') == {"2"}
+    assert await shelf.ids("unknown") == set()
+
+
 async def test_pruning_twice_and_an_empty_shelf_are_fine(shelf: Shelf) -> None:
     await shelf.prune(alone=True)
     await shelf.add([row("1", "moose")])
@@ -242,13 +250,13 @@ SPOILT = ["garbage files", "empty files", "no versions", "a file in its place"]
 
 
 @pytest.mark.parametrize("how", SPOILT)
-async def test_a_folder_that_is_spoilt_gives_a_store_error_and_discard_cures_it(tmp_path: Path, how: str) -> None:
+async def test_a_folder_that_is_spoilt_says_that_it_is_damaged_and_discard_cures_it(tmp_path: Path, how: str) -> None:
     folder = tmp_path / "shelf"
     shelf = await Shelf.open(folder, DIMENSIONS)
     await shelf.add([row("1", "moose")])
     await shelf.close()
     spoil(folder, how)
-    with pytest.raises(StoreError, match="cannot be used"):
+    with pytest.raises(ShelfDamaged, match=r"^The index is damaged; it is being made again from what the catalog holds\."):
         await Shelf.open(folder, DIMENSIONS)
     Shelf.discard(folder)
     cured = await Shelf.open(folder, DIMENSIONS)
@@ -292,6 +300,24 @@ async def test_how_often_words_stand_there_is_told_at_once_and_after_opening_aga
     assert (again.times(words, None), again.times(words, ["docs"])) == (everywhere, in_docs)
     await again.remove_docset("other")
     assert again.times(words, None) == in_docs
+    await again.close()
+
+
+async def test_what_is_taken_off_or_replaced_counts_no_more(tmp_path: Path) -> None:
+    shelf = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    await shelf.add([row("1", "the badger"), row("2", "the otter"), row("3", "the otter", "other")], new=True)
+    words = ["the", "badger", "otter", "seal"]
+    await shelf.add([row("2", "the seal"), row("4", "the seal")])
+    await shelf.add([row("4", "the seal")])
+    assert shelf.times(words, None) == ({"the": 4, "badger": 1, "otter": 1, "seal": 2}, 4)
+    await shelf.remove(["1", "3", "unknown"])
+    await shelf.remove(["1"])
+    assert shelf.times(words, None) == ({"the": 2, "badger": 0, "otter": 0, "seal": 2}, 2)
+    assert shelf.times(words, ["other"]) == ({"the": 0, "badger": 0, "otter": 0, "seal": 0}, 0)
+    counted = shelf.times(words, None)
+    await shelf.close()
+    again = await Shelf.open(tmp_path / "shelf", DIMENSIONS)
+    assert again.times(words, None) == counted
     await again.close()
 
 

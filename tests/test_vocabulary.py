@@ -45,6 +45,23 @@ def test_a_docset_that_is_forgotten_counts_no_more() -> None:
     assert vocabulary.times(["task", "file"], ["one"]) == ({"task": 0, "file": 1}, 1)
 
 
+def test_a_chunk_that_is_taken_off_counts_no_more() -> None:
+    vocabulary = counted(("one", "task task file"), ("one", "task"), ("two", "task"))
+    vocabulary.uncount("one", "task task file")
+    assert vocabulary.times(["task", "file"], ["one"]) == ({"task": 1, "file": 0}, 1)
+    vocabulary.uncount("one", "task")
+    assert vocabulary.times(["task", "file"], ["one"]) == ({"task": 0, "file": 0}, 0)
+    assert vocabulary.times(["task", "file"], None) == ({"task": 1, "file": 0}, 1)
+
+
+def test_a_chunk_of_a_docset_that_is_not_there_cannot_be_taken_off() -> None:
+    vocabulary = counted(("one", "task"))
+    vocabulary.forget("one")
+    for docset_id in ("one", "never there"):
+        vocabulary.uncount(docset_id, "task")
+    assert vocabulary.times(["task"], None) == vocabulary.times(["task"], ["one"]) == ({"task": 0}, 0)
+
+
 def test_asking_for_a_word_does_not_count_it() -> None:
     vocabulary = counted(("one", "task"))
     assert vocabulary.times(["zebra"], None) == vocabulary.times(["zebra"], ["one"]) == ({"zebra": 0}, 1)
