@@ -20,7 +20,7 @@ from docworker.indexing.pipeline import Tools
 from docworker.indexing.reconcile import Disagreement, compare, rebuild, sweep
 from docworker.indexing.refresh import Progress, Refresh
 from docworker.model import Docset, DocsetState
-from docworker.store import docsets
+from docworker.store import docsets, frontier
 from docworker.store.refreshes import Begun
 
 _log = logging.getLogger(__name__)
@@ -42,6 +42,7 @@ class Jobs:
         self._work: dict[str, Crawl | Refresh] = {}
         self._again: dict[str, Docset] = {}
         self._troubles: dict[str, str] = {}
+        self._beginning = asyncio.Lock()  # two requests for the same refresh begin one
         self._at_once = asyncio.Semaphore(_REFRESHES_AT_ONCE)
         self._stopping = asyncio.Event()
         self._pulse = asyncio.Event()  # replaced each time a page is done or a job ends
@@ -52,7 +53,7 @@ class Jobs:
 
     def refreshing(self, docset_id: str) -> bool:
         """Whether a refresh of this docset is under way, or waits for its turn."""
-        return isinstance(self._work.get(docset_id), Refresh)
+        return isinstance(self._work.get(docset_id), Refresh) or self._asked_for(docset_id)
 
     async def progress(self, docset_id: str) -> Progress | None:
         """How far a docset's refresh is; None when there is none."""
@@ -76,22 +77,30 @@ class Jobs:
             work.supersede()
 
     async def refresh(self, docset: Docset, begun: Begun) -> bool:
-        """Begin a docset's refresh, which is remembered over a crash; returns whether it is a new one.
+        """Begin a docset's refresh, which is remembered over a crash; it follows a crawl under way. Returns whether it is new.
 
-        Nothing happens while a job of the docset is under way. Raises StoreError when the refresh cannot be written down.
+        Raises StoreError when the refresh cannot be written down.
         """
-        if docset.id in self._running:
-            return False
-        await refresh.begin(self._data_dir, docset, self._tools.catalog, begun)
-        if docset.id in self._running:  # a crawl began meanwhile; it asks for every page that is new
-            refresh.discard(refresh.file_of(self._data_dir, docset.id))
-            return False
-        await self._tools.catalog.write(docsets.set_state, docset.id, DocsetState.PENDING, docset.message, self._tools.now())
-        self._start_refresh(docset.id)
+        async with self._beginning:
+            if self.refreshing(docset.id) or await self._tools.catalog.read(docsets.get, docset.id) is None:
+                return False
+            await refresh.begin(self._data_dir, docset, self._tools.catalog, begun)
+            if docset.id not in self._running:
+                await self._tools.catalog.write(
+                    docsets.set_state, docset.id, DocsetState.PENDING, docset.message, self._tools.now()
+                )
+        if docset.id not in self._running:
+            self._start_refresh(docset.id)
         return True
 
+    def _asked_for(self, docset_id: str) -> bool:
+        return refresh.file_of(self._data_dir, docset_id).exists()
+
     def _start_refresh(self, docset_id: str) -> None:
-        self._begin(docset_id, lambda: Refresh(self._data_dir, docset_id, self._tools, self._model))
+        self._begin(docset_id, self._refresh_of(docset_id))
+
+    def _refresh_of(self, docset_id: str) -> Callable[[], Refresh]:
+        return lambda: Refresh(self._data_dir, docset_id, self._tools, self._model)
 
     def _begin(self, docset_id: str, make: Callable[[], Crawl | Refresh]) -> None:
         self._work[docset_id] = make()
@@ -102,7 +111,10 @@ class Jobs:
         for docset_id in unfinished:
             self._start_refresh(docset_id)
         for docset in await self._tools.catalog.read(docsets.unfinished):
-            if docset.id not in self._running:
+            if docset.id in self._running:
+                if await self._tools.catalog.read(frontier.waiting, docset.id):  # pages that were added during the refresh
+                    self._again[docset.id] = docset
+            else:
                 _log.info("going on with docset %s", docset.id)
                 self.start(docset)
 
@@ -128,12 +140,13 @@ class Jobs:
 
     async def cancel(self, docset_id: str) -> None:
         """End a docset's job at once and wait until it has ended; a refresh is forgotten."""
-        if docset_id in self._running:
-            task = self._running[docset_id]
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        refresh.discard(refresh.file_of(self._data_dir, docset_id))
+        async with self._beginning:
+            if docset_id in self._running:
+                task = self._running[docset_id]
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            refresh.discard(refresh.file_of(self._data_dir, docset_id))
 
     async def stop(self, grace_s: float) -> None:
         """Let the pages under way be finished for up to `grace_s`, then end what is left; it resumes on the next start."""
@@ -166,9 +179,12 @@ class Jobs:
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 else:
                     self._troubles.pop(docset_id, None)
-                    if docset_id not in self._again:
+                    if docset_id in self._again:
+                        make = functools.partial(Crawl, self._again.pop(docset_id), self._tools)
+                    elif not self._stopping.is_set() and self._asked_for(docset_id):
+                        make = self._refresh_of(docset_id)
+                    else:
                         break
-                    make = functools.partial(Crawl, self._again.pop(docset_id), self._tools)
                 self._work[docset_id] = make()
         except asyncio.CancelledError:
             raise

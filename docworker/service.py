@@ -189,7 +189,7 @@ class Service:
         refreshed, age = True, _age_ms(docset, self._now())
         if self._jobs.refreshing(docset.id):
             message = f"{docset.name} is being refreshed already; this request joins that."
-        elif self._jobs.running(docset.id):
+        elif self._jobs.running(docset.id) and docset.crawled_at is None:
             message = f"{docset.name} is being indexed, which asks for what is new; this request joins that."
         elif age is not None and age < request.max_age * _HOUR_MS and not request.force:
             refreshed = False

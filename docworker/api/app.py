@@ -104,14 +104,16 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
 
 
 async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, object]:
-    if may_be_empty and not request.body_exists:
+    try:
+        raw = await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise TooLarge(f"The body is larger than {_MAX_BODY_BYTES} bytes.") from None
+    if may_be_empty and not raw:
         return {}
     if request.content_type != "application/json":
         raise NotJson("The body has to be JSON: send the header Content-Type: application/json.")
     try:
-        body = json.loads(await request.read())
-    except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(f"The body is larger than {_MAX_BODY_BYTES} bytes.") from None
+        body = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The body is not well-formed JSON: {error}.") from None
     if not isinstance(body, dict):

@@ -43,6 +43,7 @@ from docworker.model import (
     Redirected,
     Refused,
     Stamp,
+    digest,
 )  # fmt: skip
 from docworker.store import chunks, docsets, pages, vectors
 from docworker.store.catalog import Catalog
@@ -115,8 +116,8 @@ async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) 
         case NotModified(etag=etag, last_modified=last_modified) if before is not None and known is not None:
             stamp = replace(known, etag=etag, last_modified=last_modified)
             return await as_before(tools, docset, claimed, asked, before, stamp), asked
-        case Fetched(body=body) as fetched:
-            stamp = Stamp(fetched.etag, fetched.last_modified, blake2b(body, digest_size=16).hexdigest(), stamp_rules)
+        case Fetched() as fetched:
+            stamp = Stamp(fetched.etag, fetched.last_modified, _hash(fetched), stamp_rules)
             if before is not None and known is not None and known.body_hash == stamp.body_hash:
                 return await as_before(tools, docset, claimed, asked, before, stamp), asked
             return await _fetched(tools, docset, claimed, asked, fetched, stamp, before), asked
@@ -128,6 +129,12 @@ async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) 
             return message, asked
         case NotModified():
             raise AssertionError("only what is known can be unchanged")
+
+
+def _hash(fetched: Fetched) -> str:
+    """Of all that the site sent and that is read: the same bytes declared otherwise are another text."""
+    declared = digest(fetched.content_type, fetched.charset or "", fetched.robots or "")
+    return blake2b(declared.encode() + fetched.body, digest_size=16).hexdigest()
 
 
 async def leave_out(
