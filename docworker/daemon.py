@@ -73,6 +73,8 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
         _log_to(folder / LOG_FILE, settings.log_level, to_stderr=to_stderr)
         _give_memory_back()
         asyncio.run(_run(settings))
+    except OSError as error:
+        raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
     finally:
         lock.release()
 
@@ -219,9 +221,10 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     refreshing = await open_all(settings.data_dir, catalog, now_ms)
     try:
         await shelf.prune(alone=True)
+        await sweep(tools, refreshing.values())
     except ShelfDamaged:
         await shelf.remake()
-    await sweep(tools, refreshing.values())
+        await sweep(tools, refreshing.values())
     for other in refreshing.values():
         await other.close()
     desk.service = service = Service(
@@ -275,6 +278,7 @@ def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
     if to_stderr:
         handlers.append(logging.StreamHandler())
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
+    logging.raiseExceptions = False  # a log that cannot be written is no reason to write to stderr, once a line
     logging.getLogger("httpx").setLevel(logging.WARNING)  # the page's own line says the same and more
 
 

@@ -43,7 +43,6 @@ class Jobs:
         self._again: dict[str, Docset] = {}
         self._troubles: dict[str, str] = {}
         self._beginning = asyncio.Lock()  # two requests for the same refresh begin one
-        self._at_once = asyncio.Semaphore(_REFRESHES_AT_ONCE)
         self._stopping = asyncio.Event()
         self._pulse = asyncio.Event()  # replaced each time a page is done or a job ends
 
@@ -59,6 +58,11 @@ class Jobs:
         """How far a docset's refresh is; None when there is none."""
         work = self._work.get(docset_id)
         return await work.progress() if isinstance(work, Refresh) else None
+
+    @property
+    def mended(self) -> bool:
+        """Whether shelf and catalog agree, as far as is known."""
+        return self._mended.is_set()
 
     def trouble(self, docset_id: str) -> str | None:
         """What keeps a docset's job from going on at the moment."""
@@ -90,17 +94,17 @@ class Jobs:
                     docsets.set_state, docset.id, DocsetState.PENDING, docset.message, self._tools.now()
                 )
         if docset.id not in self._running:
-            self._start_refresh(docset.id)
+            self._start_refresh(docset.id, begun)
         return True
 
     def _asked_for(self, docset_id: str) -> bool:
         return refresh.file_of(self._data_dir, docset_id).exists()
 
-    def _start_refresh(self, docset_id: str) -> None:
-        self._begin(docset_id, self._refresh_of(docset_id))
+    def _start_refresh(self, docset_id: str, begun: Begun | None = None) -> None:
+        self._begin(docset_id, self._refresh_of(docset_id, begun))
 
-    def _refresh_of(self, docset_id: str) -> Callable[[], Refresh]:
-        return lambda: Refresh(self._data_dir, docset_id, self._tools, self._model)
+    def _refresh_of(self, docset_id: str, begun: Begun | None = None) -> Callable[[], Refresh]:
+        return lambda: Refresh(self._data_dir, docset_id, self._tools, self._model, begun)
 
     def _begin(self, docset_id: str, make: Callable[[], Crawl | Refresh]) -> None:
         self._work[docset_id] = make()
@@ -122,6 +126,7 @@ class Jobs:
         """How shelf and catalog differ; and whether that was mended, which can only be done while no job runs."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._mended.wait(), _MENDING_S)
+        await self._tools.shelf.catch_up()
         found = await compare(self._tools)
         if self._running:  # what they are at stands on the shelf before it is listed
             return replace(found, unknown=frozenset()), False
@@ -203,8 +208,9 @@ class Jobs:
         if isinstance(work, Crawl):
             await work.run(self._on_page)
         else:
-            async with self._at_once:
-                await work.run(self._on_page)
+            while sum(isinstance(each, Refresh) and each.active for each in self._work.values()) >= _REFRESHES_AT_ONCE:
+                await self._pulse.wait()
+            await work.run(self._on_page)
 
 
 async def keep_running(name: str, loop: Callable[[], Awaitable[None]]) -> None:

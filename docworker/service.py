@@ -46,7 +46,7 @@ from docworker.contract import (
 from docworker.crawl.robots import Robots
 from docworker.crawl.rules import by_url, let_in
 from docworker.embedding.loader import ModelLoader
-from docworker.errors import Conflict, InvalidRequest, NotFound, SiteFailed
+from docworker.errors import Conflict, InvalidRequest, NotFound, ShelfDamaged, SiteFailed
 from docworker.jobs import Jobs
 from docworker.model import Docset, DocsetState, Link, PageState, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
@@ -233,6 +233,7 @@ class Service:
         if request.docset_ids:
             for docset_id in request.docset_ids:
                 await self._docset(docset_id)
+        remade = self._shelf.remade
         answer = await self._searcher.answer(
             Question(
                 request.query,
@@ -243,6 +244,8 @@ class Service:
                 request.format_snippets,
             )
         )
+        if self._shelf.remade != remade or not (answer.snippets or self._jobs.mended):
+            raise ShelfDamaged("The index is being made again from what the catalog holds. Try again soon.")
         return RetrieveResponse(
             query=request.query,
             results=[_result(snippet) for snippet in answer.snippets],

@@ -135,7 +135,8 @@ class Fetcher:
             async with asyncio.timeout(self._limits.timeout_s), asking as response:
                 tally.status = response.status_code
                 self._note(pace, response, time.monotonic() - begin)
-                if known is not None and response.status_code == 304:  # which may tell newer validators (section 15.4.5)
+                if known is not None and _conditions(known) and response.status_code == 304:
+                    # which may tell newer validators (section 15.4.5)
                     etag, last_modified = response.headers.get("etag"), response.headers.get("last-modified")
                     return NotModified(url, etag or known.etag, last_modified or known.last_modified)
                 return await self._read(url, response, keep, tally)

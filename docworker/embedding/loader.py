@@ -89,7 +89,11 @@ class ModelLoader:
         if self._embedder is None:
             return None
         loop = asyncio.get_running_loop()
-        return (await loop.run_in_executor(self._questions, self._embedder.embed, [text]))[0]
+        try:
+            return (await loop.run_in_executor(self._questions, self._run, self._embedder, [text]))[0]
+        except ModelUnavailable as error:
+            _log.warning("answered from BM25 alone: %s", error)
+            return None
 
     async def embed_batch(self, texts: Sequence[str]) -> list[bytes]:
         """The vectors of many texts, in their order, on all batch threads. Raises ModelUnavailable when there is no model."""
@@ -97,10 +101,19 @@ class ModelLoader:
             raise ModelUnavailable("The embedding model is not loaded yet.")
         loop = asyncio.get_running_loop()
         shares = [texts[start :: self._batch_threads] for start in range(self._batch_threads)]
-        done = await asyncio.gather(*(loop.run_in_executor(self._batches, self._embedder.embed, share) for share in shares))
+        done = await asyncio.gather(*(loop.run_in_executor(self._batches, self._run, self._embedder, share) for share in shares))
         vectors: list[bytes] = [b""] * len(texts)
         for start, share in enumerate(done):
             vectors[start :: self._batch_threads] = share
+        return vectors
+
+    def _run(self, embedder: Embedder, texts: Sequence[str]) -> list[bytes]:
+        try:
+            vectors = embedder.embed(texts)
+        except Exception as error:  # onnxruntime raises its own kinds
+            self.reason = f"The embedding model fails: {error or type(error).__name__}."
+            raise ModelUnavailable(self.reason) from error
+        self.reason = None
         return vectors
 
     def close(self) -> None:

@@ -76,6 +76,11 @@ class Crawl:
         """Claim no more pages; `run` returns when those under way are done."""
         self._stopping.set()
 
+    @property
+    def paused(self) -> bool:
+        """Whether the site does not answer, and is left alone for a while."""
+        return self._down is not None
+
     def supersede(self) -> None:
         """Another round follows: leave it to that one to say that the crawl is done."""
         self._superseded = True
@@ -115,10 +120,11 @@ class Crawl:
                 return False
             if await self._follow() or await self._follow_sitemaps():
                 continue
-            if turn is not Turn.LAST:
-                turn = Turn(turn + 1)
-            elif not await self._tools.catalog.write(frontier.second_chance, self._docset.id) and not await self._keep_failed():
+            if await self._tools.catalog.write(frontier.second_chance, self._docset.id) or await self._keep_failed():
+                continue
+            if turn is Turn.LAST:
                 return True
+            turn = Turn.LAST
 
     async def _keep_failed(self) -> int:
         """In a refresh, take pages that could not be had as they were, with what they lead to; returns how many.

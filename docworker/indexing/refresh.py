@@ -50,14 +50,15 @@ class Progress:
 class Refresh:
     """A refresh that was begun."""
 
-    def __init__(self, data_dir: Path, docset_id: str, tools: Tools, model: ModelLoader) -> None:
+    def __init__(self, data_dir: Path, docset_id: str, tools: Tools, model: ModelLoader, begun: Begun | None = None) -> None:
         self._file = file_of(data_dir, docset_id)
         self._docset_id = docset_id
         self._tools = tools
         self._model = model
         self._catalog: Catalog | None = None
         self._crawl: Crawl | None = None
-        self._begun = Begun(full=False, why="", at=tools.now())
+        self._begun = begun or Begun(full=False, why="", at=tools.now())
+        self._running = False
         self._stopping = False
 
     def stop(self) -> None:
@@ -65,6 +66,11 @@ class Refresh:
         self._stopping = True
         if self._crawl is not None:
             self._crawl.stop()
+
+    @property
+    def active(self) -> bool:
+        """Whether it runs, and does not wait for its site."""
+        return self._running and not (self._crawl is not None and self._crawl.paused)
 
     async def progress(self) -> Progress:
         """How far it is."""
@@ -76,10 +82,14 @@ class Refresh:
 
     async def run(self, on_page: Callable[[], None]) -> None:
         """Refresh the docset, or say in its message why nothing was changed; stopped, leave the rest to another run."""
-        if await self._refresh(on_page):
-            self._tools.listed.set()
-            await tidy(self._tools, self._docset_id)
-            discard(self._file)
+        self._running = True
+        try:
+            if await self._refresh(on_page):
+                self._tools.listed.set()
+                await tidy(self._tools, self._docset_id)
+                discard(self._file)
+        finally:
+            self._running = False
 
     async def _refresh(self, on_page: Callable[[], None]) -> bool:
         """Crawl, embed, publish; whether that came to its end."""
@@ -106,7 +116,7 @@ class Refresh:
             await catalog.close()
         if failure is not None:
             _log.warning("docset %s: %s", docset.id, failure)
-            await served.write(refreshes.fail, docset.id, self._begun, failure, self._tools.now())
+            await served.write_from(self._file, refreshes.fail, docset.id, self._begun, failure, self._tools.now())
         else:
             report = await served.write_from(
                 self._file,
@@ -121,26 +131,33 @@ class Refresh:
 
     async def _crawl_and_embed(self, docset: Docset, tools: Tools, on_page: Callable[[], None]) -> bool:
         """Crawl, and give what is new its vectors, as far as there is a model; whether the crawl came to its end."""
-        embedding = asyncio.create_task(self._embed_forever(tools), name=f"embedding for the refresh of {docset.id}")
+        crawled = asyncio.Event()
+        embedding = asyncio.create_task(self._embed_until(crawled, tools), name=f"embedding for the refresh of {docset.id}")
         try:
             self._crawl = Crawl(docset, tools)
             if self._stopping:
                 return False
             done = await self._crawl.run(on_page)
+            if done and not self._stopping:
+                await self._model.decided.wait()  # soon after a start it may still be loading
+                if self._model.ready.is_set():
+                    crawled.set()
+                    tools.listed.set()
+                    await embedding  # not cancelled: what a batch under way has made would be made again
+            return done
         finally:
             embedding.cancel()
             await asyncio.gather(embedding, return_exceptions=True)
-        if done and not self._stopping:
-            await self._model.decided.wait()  # soon after a start it may still be loading
-            if self._model.ready.is_set():
-                await self._embed(tools)
-        return done
 
-    async def _embed_forever(self, tools: Tools) -> None:
+    async def _embed_until(self, crawled: asyncio.Event, tools: Tools) -> None:
+        """Embed whatever waits, and once more when nothing more is listed."""
         await self._model.ready.wait()
         while True:
+            last = crawled.is_set()
             tools.listed.clear()
             await self._embed(tools)
+            if last:
+                return
             await tools.listed.wait()
 
     async def _embed(self, tools: Tools) -> None:

@@ -20,8 +20,9 @@ from docworker.store.shelf import Row, Shelf
 from docworker.urls import with_anchor
 from docworker.words import named_words, names, prose, question_words
 
-# How many each search contributes: enough that the cap per page and the fold of equal texts leave 100 of them.
-_DEPTH = 200
+# How many each search contributes: enough that the cap per page and the fold of equal texts leave 100 of them. More, when most of
+# them are what a refresh has put on the shelf and no page lists yet.
+_DEPTHS = (200, 1_000, 5_000)
 # Below this cosine a passage is about something else: what is nearest to a question that has an answer has .3 to .8.
 _MIN_COSINE = 0.25
 # Of a long prompt only the words that tell most are searched, as each costs time.
@@ -123,14 +124,20 @@ class Searcher:
         words = question_words(text)
         times, chunk_count = self._shelf.times(words, question.docset_ids)
         wanted = Wanted.of(words, named_words(text), times, chunk_count, _MAX_WORDS)
-        by_vector, by_words, by_name = await asyncio.gather(
-            self._by_vector(text, question, watch), self._by_words(wanted, question, watch), self._by_name(question, watch)
-        )
-        with watch.step("catalog"):
-            candidates, by_meaning = await self._candidates(by_vector, by_words, by_name)
+        for depth in _DEPTHS:
+            by_vector, by_words, by_name = await asyncio.gather(
+                self._by_vector(text, question, depth, watch),
+                self._by_words(wanted, question, depth, watch),
+                self._by_name(question, watch),
+            )
+            with watch.step("catalog"):
+                candidates, by_meaning = await self._candidates(by_vector, by_words, by_name)
+            met = {*(by_vector or ()), *by_words, *by_name}
+            if 2 * len(candidates) >= len(met) or max(len(by_vector or ()), len(by_words)) < depth:
+                break
         return Found(wanted, candidates, by_meaning)
 
-    async def _by_vector(self, text: str, question: Question, watch: _Stopwatch) -> dict[str, float] | None:
+    async def _by_vector(self, text: str, question: Question, depth: int, watch: _Stopwatch) -> dict[str, float] | None:
         """Cosines by chunk id; None when nothing can be found by meaning."""
         if self._ranking == "words":
             return None
@@ -139,14 +146,14 @@ class Searcher:
         if vector is None:
             return None
         with watch.step("vectors"):
-            nearest = await self._shelf.search_vector(vector, question.docset_ids, _DEPTH)
+            nearest = await self._shelf.search_vector(vector, question.docset_ids, depth)
         return {id_: cosine for id_, cosine in nearest if cosine >= _MIN_COSINE}
 
-    async def _by_words(self, wanted: Wanted, question: Question, watch: _Stopwatch) -> dict[str, str]:
+    async def _by_words(self, wanted: Wanted, question: Question, depth: int, watch: _Stopwatch) -> dict[str, str]:
         if self._ranking == "vectors" or not wanted.weights:
             return {}
         with watch.step("words"):
-            return dict(await self._shelf.search_words(wanted.weights, question.docset_ids, _DEPTH))
+            return dict(await self._shelf.search_words(wanted.weights, question.docset_ids, depth))
 
     async def _by_name(self, question: Question, watch: _Stopwatch) -> dict[str, str]:
         if self._ranking != "scored":
@@ -161,8 +168,8 @@ class Searcher:
         by_vector = vectors or {}
         rest = await self._shelf.load([id_ for id_ in by_name if id_ not in by_words])
         words = {**by_words, **{id_: row.words for id_, row in rest.items()}}
-        ranks = {id_: rank for rank, id_ in enumerate(by_words, 1)}
         listed = await self._catalog.read(chunks.listed, list(dict.fromkeys([*by_vector, *by_words, *by_name])))
+        ranks = {id_: rank for rank, id_ in enumerate((id_ for id_ in by_words if id_ in listed), 1)}
         candidates = [
             Candidate(
                 chunk_id=id_,

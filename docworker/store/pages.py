@@ -228,7 +228,7 @@ def recut(
     Nothing happens to a page whose text has changed since `page` was read; the ids of `chunks` are then gone.
     """
     row = db.execute("SELECT document FROM pages WHERE seq = ?", (page.seq,)).fetchone()
-    if row is None or row[0] is None or _unpack(row[0]) != page.document:
+    if row is None or row[0] is None or unpack(row[0]) != page.document:
         return [chunk.id for chunk in chunks]
     new = {chunk.id for chunk in chunks}
     gone = [id_ for id_ in chunk_ids(db, page.page_id) if id_ not in new]
@@ -635,7 +635,7 @@ def documents(db: apsw.Connection, after_seq: int, limit: int) -> list[Stored]:
         (after_seq, limit),
     )
     return [
-        Stored(seq, id_, docset_id, url, chunker, _unpack(document), chunk_ids(db, str(id_)))
+        Stored(seq, id_, docset_id, url, chunker, unpack(document), chunk_ids(db, str(id_)))
         for seq, id_, docset_id, url, chunker, document in rows
     ]
 
@@ -703,7 +703,8 @@ def _pack(document: Document) -> bytes:
     return zlib.compress(json.dumps(asdict(document), ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def _unpack(packed: bytes) -> Document:
+def unpack(packed: bytes) -> Document:
+    """What `_pack` packed."""
     fields = json.loads(zlib.decompress(packed))
     named = tuple(Symbol(**symbol) for symbol in fields.get("symbols", ()))  # until schema 2 there were none
     return Document(fields["title"], fields["site"], tuple(_sections(fields["sections"])), named)

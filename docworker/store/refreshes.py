@@ -107,11 +107,11 @@ def publish(
     if docsets.get(db, docset_id) is None:
         return None
     counted = _count(db, docset_id)
-    unused = _drop_chunks(db, docset_id)
+    gone = _drop_chunks(db, docset_id)
     _take_pages(db, docset_id)
     _take_names(db, docset_id, names, changed=counted.changed + counted.added + counted.removed > 0)
     _take_docset(db, docset_id, now)
-    vectors.note_unused(db, unused, now)
+    vectors.note_unused(db, [*gone, *_take_vectors(db)], now)
     report = replace(counted, begun_at=begun.at, ended_at=now, full=begun.full)
     note(db, docset_id, report)
     return report
@@ -190,7 +190,10 @@ def _take_names(
 ) -> None:
     listed, hash_ = names or ([], None)
     _, before = docsets.inventory(db, docset_id)
-    if hash_ != "" and (changed or hash_ != before):  # a list that cannot be read today may come back tomorrow
+    if hash_ == "":  # a list that cannot be read today may come back tomorrow: then it is taken, for pages that changed lack it
+        if changed:
+            db.execute("UPDATE docsets SET inventory_hash = '' WHERE id = ?", (docset_id,))
+    elif changed or hash_ != before:
         symbols.keep_listed(db, docset_id, listed)
         db.execute("UPDATE docsets SET inventory_hash = ? WHERE id = ?", (hash_, docset_id))
 
@@ -204,11 +207,18 @@ def _take_docset(db: apsw.Connection, docset_id: str, now: int) -> None:
         (now, docset_id),
     )
     db.execute("INSERT OR REPLACE INTO robots (docset_id, body, fetched_at) SELECT docset_id, body, fetched_at FROM fresh.robots")
+
+
+def _take_vectors(db: apsw.Connection) -> list[str]:
+    """Take over the vectors that were made; returns the hashes of their texts."""
     db.execute("INSERT OR REPLACE INTO vectors (model, text_hash, vector) SELECT model, text_hash, vector FROM fresh.vectors")
+    return [str(row[0]) for row in db.execute("SELECT text_hash FROM fresh.vectors")]
 
 
 def fail(db: apsw.Connection, docset_id: str, begun: Begun, message: str, now: int) -> None:
-    """A refresh that changes nothing: the docset is what it was, and says why."""
+    """A refresh that changes nothing: the docset is what it was, and says why. The vectors that `fresh` has are not lost."""
+    made = _take_vectors(db)
+    vectors.note_unused(db, made, now)
     state = DocsetState.READY if indexed(db, docset_id) else DocsetState.ERROR
     docsets.set_state(db, docset_id, state, message, now)
     note(db, docset_id, Report(begun.at, now, begun.full, False, message))

@@ -4,14 +4,18 @@ Docsets, pages with their texts, and vectors are taken row by row; chunk lists a
 lost is asked for again by a refresh, which begins by itself: all pages are marked as read by an older extractor.
 """
 
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 
 from docworker.store.catalog import connect
+from docworker.store.frontier import unpack_links
 from docworker.store.migrations import columns, migrate
+from docworker.store.pages import unpack as unpack_document
 
 _TABLES = ("docsets", "pages", "robots", "vectors", "meta")
 _MAX_SKIPPED = 2**20  # rows that cannot be read, one after the other, before the rest is given up
@@ -89,9 +93,22 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str) -> None:
     insert = f"INSERT OR IGNORE INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     for row in _rows(old, table, names):
         try:
-            new.execute(insert, row)
+            new.execute(insert, _checked(table, names, row))
         except apsw.ConstraintError:  # a value that is no value of this column any more
             continue
+
+
+def _checked(table: str, names: list[str], row: "Sequence[Any]") -> "list[Any]":
+    """A row without what SQLite takes for whole and is not: texts and links that cannot be unpacked."""
+    values = dict(zip(names, row, strict=True))
+    if table == "pages":
+        for name, unpack in (("document", unpack_document), ("links", unpack_links)):
+            try:
+                if values[name] is not None:
+                    unpack(values[name])
+            except (zlib.error, ValueError, KeyError, TypeError, AttributeError):
+                values[name] = None
+    return list(values.values())
 
 
 def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[str | int | float | bytes | None, ...]]:
@@ -100,7 +117,7 @@ def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[
     if table in ("docsets", "meta", "robots"):  # few rows, without numbers
         try:
             yield from old.execute(f"SELECT {listed} FROM {table}")
-        except apsw.Error:
+        except (apsw.Error, UnicodeDecodeError):
             return
         return
     at, step = 0, 1
@@ -110,5 +127,5 @@ def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[
                 at, step = int(str(rowid)), 1
                 yield tuple(row)
             return
-        except apsw.Error:
+        except (apsw.Error, UnicodeDecodeError):
             at, step = at + step, 2 * step

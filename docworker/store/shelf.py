@@ -99,6 +99,7 @@ class Shelf:
         self._folder = folder
         self._dimensions = dimensions
         self.damaged = asyncio.Event()
+        self.remade = 0  # how often: what was found before is worth nothing
         self._vocabulary = Vocabulary()
         self._writing = asyncio.Lock()
         self._new_rows: list[Row] = []
@@ -121,9 +122,10 @@ class Shelf:
         """Put an empty shelf in the place of a damaged one."""
         async with self._writing:
             with _told():
-                self._close_tables()
                 await asyncio.to_thread(self.discard, self._folder)
+                # the old tables are not closed: lancedb panics when a question under way meets a closed one
                 self._database, self._chunks, self._vectors = await _open_tables(self._folder, self._dimensions)
+            self.remade += 1
             self._vocabulary = Vocabulary()
             self._new_vectors = 0
             self.damaged.clear()
@@ -215,11 +217,13 @@ class Shelf:
     @contextmanager
     def _told(self) -> Iterator[None]:
         """What LanceDB raises as StoreError; a damaged shelf is noted."""
+        remade = self.remade
         try:
             with _told():
                 yield
         except ShelfDamaged:
-            self.damaged.set()
+            if remade == self.remade:  # else it was the one before
+                self.damaged.set()
             raise
 
     async def tend_forever(self) -> None:
@@ -298,7 +302,7 @@ class Shelf:
             found = found.where(f"docset_id IN ({_quoted(docset_ids)})")
         with self._told():
             rows = await found.select(["id", "words", "_score"]).limit(limit).to_arrow()
-        return list(zip(rows["id"].to_pylist(), rows["words"].to_pylist(), strict=True))
+            return list(zip(rows["id"].to_pylist(), rows["words"].to_pylist(), strict=True))
 
     async def search_vector(self, vector: bytes, docset_ids: Collection[str] | None, limit: int) -> list[tuple[str, float]]:
         """(id, cosine similarity) of the chunks nearest to `vector`, best first."""
@@ -328,6 +332,12 @@ class Shelf:
         """The id of every chunk, of one docset or of all."""
         with self._told():
             return await _ids(self._chunks, docset_id)
+
+    async def catch_up(self) -> None:
+        """See what another program has made of the files."""
+        with self._told():
+            for table in (self._chunks, self._vectors):
+                await table.checkout_latest()  # type: ignore[no-untyped-call]  # lancedb leaves it out
 
     async def vector_ids(self) -> set[str]:
         """The id of every chunk that has its vector."""
