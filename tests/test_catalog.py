@@ -1485,6 +1485,14 @@ async def test_keep_embedded_agrees_with_the_shelf_both_ways(catalog: Catalog) -
     assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 9)] == ["a"]
 
 
+async def test_forget_embedded_agrees_with_the_shelf_on_what_is_lost_only(catalog: Catalog) -> None:
+    await with_frontier(catalog, SEED)
+    await index(catalog, await claim(catalog), intent(*(piece(name, number) for number, name in enumerate("abc"))), {"a", "b"})
+    await catalog.write(chunks.forget_embedded, {"b", "c", "unknown"})
+    assert await catalog.read(chunks.all_embedded) == {"b"}
+    assert [chunk.chunk_id for chunk in await catalog.read(chunks.waiting, {}, 9)] == ["a", "c"]
+
+
 async def test_listing_filters_by_state_and_pages_through_without_gaps(catalog: Catalog) -> None:
     urls = [f"{SEED}/{number}" for number in range(8)]
     await with_frontier(catalog, *urls)
