@@ -251,7 +251,8 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     closing.push_async_callback(_cancel, tasks)
     closing.push_async_callback(jobs.stop, _PAGES_GRACE_S)
     await jobs.resume(list(refreshing))
-    await service.refresh_read_otherwise()
+    again = asyncio.create_task(keep_running("reading anew", service.refresh_read_otherwise), name="reading anew")
+    closing.push_async_callback(_cancel, [again])
 
 
 async def _cancel(tasks: list[asyncio.Task[None]]) -> None:

@@ -220,10 +220,10 @@ class Service:
 
     async def refresh_read_otherwise(self) -> None:
         """Read the pages anew that an older extractor read."""
+        why = "docworker reads pages otherwise than the version that indexed them"
         for docset_id in await self._catalog.read(pages.read_otherwise):
-            docset = await self._docset(docset_id)
-            why = "docworker reads pages otherwise than the version that indexed them"
-            if await self._jobs.refresh(docset, Begun(False, why, self._now())):
+            docset = await self._catalog.read(docsets.get, docset_id)
+            if docset is not None and await self._jobs.refresh(docset, Begun(False, why, self._now())):
                 _log.info("docset %s is refreshed: %s", docset_id, why)
 
     # -- retrieval

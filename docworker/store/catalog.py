@@ -17,7 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import apsw
 
 from docworker.errors import StoreError
-from docworker.store.migrations import migrate
+from docworker.store.migrations import migrate, refuse_foreign
 
 _BUSY_TIMEOUT_MS = 5_000
 # What is the data folder's fault, and may be over later; anything else is a bug.
@@ -139,6 +139,12 @@ def connect(path: Path) -> apsw.Connection:
     """A connection to the catalog at `path`, which is made if it is not there."""
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+    try:
+        refuse_foreign(connection)
+    except StoreError:  # it is left byte for byte
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.close()
+        raise
     # WAL with synchronous=NORMAL never corrupts; a power cut may lose the last commits, which the crawl then repeats.
     # fetchall: a statement that yields a row is followed by the next one only when the row is taken
     connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON").fetchall()

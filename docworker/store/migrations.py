@@ -23,15 +23,11 @@ _READ_AS_NOW = 4  # since this version pages are read as by extractor 1
 
 def migrate(db: apsw.Connection) -> None:
     """Make the tables in a new file, or anew from those of an older docworker. Raises StoreError for those of a newer one."""
-    found = db.pragma("user_version")
+    found = refuse_foreign(db)
     if found == SCHEMA_VERSION:
         return
-    if found > SCHEMA_VERSION:
-        raise StoreError(
-            f"The data folder was written by a newer docworker (schema {found}, this one reads up to {SCHEMA_VERSION}); "
-            "update docworker, or choose another folder with --data-dir."
-        )
-    old = {str(row[0]) for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    db.execute("DROP TABLE IF EXISTS sqlite_stat1; DROP TABLE IF EXISTS sqlite_stat4")  # of an ANALYZE by hand
+    old = _tables(db)
     for (index,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL").fetchall():
         db.execute(f"DROP INDEX {index}")
     for table in old:
@@ -49,6 +45,26 @@ def migrate(db: apsw.Connection) -> None:
     for table in old - set(_TABLES):
         db.execute(f"DROP TABLE IF EXISTS old_{table}")
     db.pragma("user_version", SCHEMA_VERSION)
+
+
+def refuse_foreign(db: apsw.Connection) -> int:
+    """The version of the file, 0 when it is new. Writes nothing. Raises StoreError when it is not ours, or newer."""
+    found: int = db.pragma("user_version")
+    if found > SCHEMA_VERSION:
+        raise StoreError(
+            f"The data folder was written by a newer docworker (schema {found}, this one reads up to {SCHEMA_VERSION}); "
+            "update docworker, or choose another folder with --data-dir."
+        )
+    if not found and _tables(db):
+        raise StoreError("catalog.sqlite in the data folder is of another program; choose another folder with --data-dir.")
+    return found
+
+
+def _tables(db: apsw.Connection) -> set[str]:
+    return {
+        str(row[0])
+        for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'")
+    }
 
 
 def _carry_over(db: apsw.Connection, table: str) -> None:

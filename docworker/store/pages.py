@@ -353,6 +353,8 @@ def _rival(db: apsw.Connection, of_page: str) -> _Rival:
 
 def _same_text(db: apsw.Connection, claimed: Claim, intent: PageIntent) -> list[_Rival]:
     """Other indexed pages of the same text, but for those that say they are copies of this one, unless it says so of them."""
+    if not intent.main_hash:  # taken as schema 1 had it: its text was not compared
+        return []
     rows = db.execute(
         "SELECT id FROM pages WHERE docset_id = ? AND main_hash = ? AND state = 'indexed' AND id != ?"
         " AND (canonical IS NOT ? OR url IS ?)",

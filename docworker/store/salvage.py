@@ -104,7 +104,7 @@ def _checked(table: str, names: list[str], row: "Sequence[Any]") -> "list[Any]":
     if table == "pages":
         for name, unpack in (("document", unpack_document), ("links", unpack_links)):
             try:
-                if values[name] is not None:
+                if values.get(name) is not None:
                     unpack(values[name])
             except (zlib.error, ValueError, KeyError, TypeError, AttributeError):
                 values[name] = None
