@@ -326,6 +326,18 @@ async def test_a_refused_file_is_left_as_it_was(tmp_path: Path) -> None:
     db.close()
 
 
+async def test_a_file_of_another_program_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "catalog.sqlite"
+    db = apsw.Connection(str(file))
+    db.execute("CREATE TABLE theirs (x); INSERT INTO theirs VALUES (1)")
+    db.close()
+    with pytest.raises(StoreError):
+        await Catalog.open(file)
+    db = apsw.Connection(str(file))
+    assert db.execute("SELECT name, x FROM sqlite_schema, theirs").fetchall() == [("theirs", 1)]
+    db.close()
+
+
 @pytest.mark.parametrize("content", [b"this is no database, " * 500, b"\x00" * 8192], ids=["text", "zeros"])
 async def test_a_file_that_is_not_sqlite_gives_a_store_error(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "catalog.sqlite"

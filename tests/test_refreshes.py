@@ -591,6 +591,16 @@ async def test_a_list_that_cannot_be_read_leaves_the_names_of_pages_that_are_as_
     assert await served.read(listed_names) == [(SEED, "listed.one"), (A, "listed.two")]
 
 
+async def test_names_of_a_page_that_changed_while_their_list_could_not_be_read_come_back_with_it(
+    served: Catalog, file: Path
+) -> None:
+    await with_names(served)
+    await refresh(served, file, AS_IT_WAS | {SEED: Text(("one", "new"))}, ([], ""))
+    await refresh(served, file, AS_IT_WAS, (LISTED, "hash"))
+    assert await served.read(listed_names) == [(SEED, "listed.one"), (A, "listed.two")]
+    assert (await served.read(docsets.inventory, "aaa"))[1] == "hash"
+
+
 async def test_a_site_that_lists_no_names_any_more_has_none(served: Catalog, file: Path) -> None:
     await with_names(served)
     await refresh(served, file, AS_IT_WAS, None)

@@ -80,7 +80,7 @@ class Mender:
         """Mend the shelf now, and make it again whenever it turns out to be damaged."""
         tools = self._tools
         while True:
-            if tools.shelf.damaged.is_set():
+            if tools.shelf.damaged.is_set() and not await tools.shelf.is_whole():
                 await tools.shelf.remake()
                 await tools.catalog.write(chunks.keep_embedded, set())
             for _ in range(_ROUNDS):  # what a crawl was adding when the shelf was lost is found by the next round

@@ -131,7 +131,12 @@ def _count(db: apsw.Connection, docset_id: str) -> Report:
         (docset_id,),
     ).get
     embedded = db.execute("SELECT count(*) FROM fresh.vectors").get
-    return Report(0, 0, False, True, None, requests, pages, kept - unsure, pages - kept - added, added, removed, unsure, embedded)
+    changed = db.execute(
+        "SELECT count(*) FROM fresh.pages AS new JOIN pages AS old ON old.id = new.id WHERE new.docset_id = ?"
+        " AND new.state = 'indexed' AND old.state = 'indexed' AND NOT new.kept AND new.content_hash IS NOT old.content_hash",
+        (docset_id,),
+    ).get
+    return Report(0, 0, False, True, None, requests, pages, kept - unsure, changed, added, removed, unsure, embedded)
 
 
 def _drop_chunks(db: apsw.Connection, docset_id: str) -> list[str]:
@@ -152,7 +157,7 @@ def _take_pages(db: apsw.Connection, docset_id: str) -> None:
     compared = [name for name in columns if name not in _OWN]
     db.execute(  # a seed that the user has given meanwhile is not asked yet
         "DELETE FROM pages WHERE docset_id = ?1 AND id NOT IN (SELECT id FROM fresh.pages WHERE docset_id = ?1)"
-        " AND NOT (depth = 0 AND discovered_from IS NULL AND state IN ('pending', 'fetching', 'alias'))",
+        " AND NOT (depth = 0 AND discovered_from IS NULL AND state IN ('pending', 'fetching'))",
         (docset_id,),
     )
     taken, old, new = (", ".join(form.format(name) for name in compared) for form in ("{0} = new.{0}", "pages.{0}", "new.{0}"))

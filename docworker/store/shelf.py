@@ -130,6 +130,18 @@ class Shelf:
             self._new_vectors = 0
             self.damaged.clear()
 
+    async def is_whole(self) -> bool:
+        """Whether all of it can be read after all: a question may fail for another reason than damage."""
+        try:
+            with self._told():
+                async for _ in await self._chunks.query().select(["docset_id", "words"]).to_batches():
+                    pass
+            await self._try_out()
+        except ShelfDamaged:
+            return False
+        self.damaged.clear()
+        return True
+
     async def _try_out(self) -> None:
         """Read all files that a question needs."""
         await self.vector_ids()
