@@ -690,7 +690,8 @@ def earlier(db: apsw.Connection, docset_id: str, url: str) -> Earlier | None:
 def read_as(db: apsw.Connection, docset_id: str) -> list[tuple[str, int]]:
     """Which profile read how many of the indexed pages, the most first."""
     rows = db.execute(
-        "SELECT coalesce(read_as, ''), count(*) FROM pages WHERE docset_id = ? AND state = 'indexed' GROUP BY read_as ORDER BY 2 DESC, 1",
+        "SELECT coalesce(read_as, ''), count(*) FROM pages WHERE docset_id = ? AND state = 'indexed'"
+        " GROUP BY read_as ORDER BY 2 DESC, 1",
         (docset_id,),
     )
     return [(str(name), int(number)) for name, number in rows]

@@ -109,7 +109,7 @@ def publish(
     counted = _count(db, docset_id)
     gone = _drop_chunks(db, docset_id)
     _take_pages(db, docset_id)
-    _take_names(db, docset_id, names, changed=counted.changed + counted.added + counted.removed > 0)
+    _take_names(db, docset_id, names, read_anew=_read_anew(db, docset_id))
     _take_docset(db, docset_id, now)
     vectors.note_unused(db, [*gone, *_take_vectors(db)], now)
     report = replace(counted, begun_at=begun.at, ended_at=now, full=begun.full)
@@ -190,15 +190,24 @@ def _take_pages(db: apsw.Connection, docset_id: str) -> None:
         )
 
 
+def _read_anew(db: apsw.Connection, docset_id: str) -> bool:
+    """Whether there are pages whose names were written anew, without those that the site lists."""
+    return bool(
+        db.execute(
+            "SELECT EXISTS (SELECT 1 FROM fresh.pages WHERE docset_id = ? AND state = 'indexed' AND NOT kept)", (docset_id,)
+        ).get
+    )
+
+
 def _take_names(
-    db: apsw.Connection, docset_id: str, names: tuple[list[tuple[str, Symbol]], str] | None, *, changed: bool
+    db: apsw.Connection, docset_id: str, names: tuple[list[tuple[str, Symbol]], str] | None, *, read_anew: bool
 ) -> None:
     listed, hash_ = names or ([], None)
     _, before = docsets.inventory(db, docset_id)
     if hash_ == "":  # a list that cannot be read today may come back tomorrow: then it is taken, for pages that changed lack it
-        if changed:
+        if read_anew:
             db.execute("UPDATE docsets SET inventory_hash = '' WHERE id = ?", (docset_id,))
-    elif changed or hash_ != before:
+    elif read_anew or hash_ != before:
         symbols.keep_listed(db, docset_id, listed)
         db.execute("UPDATE docsets SET inventory_hash = ? WHERE id = ?", (hash_, docset_id))
 
