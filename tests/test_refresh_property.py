@@ -43,7 +43,7 @@ from docworker.store.shelf import Shelf
 from docworker.urls import default_allowed_path
 from tests.site import Answer, Site
 
-SEQUENCES, REFRESHES = 200, 3
+SEQUENCES, REFRESHES = 200, 2
 
 # -- the model of a site
 

@@ -20,6 +20,7 @@ from docworker.errors import StoreError
 from docworker.store.migrations import migrate, refuse_foreign
 
 _BUSY_TIMEOUT_MS = 5_000
+_LONGEST_WAL = 2**20
 # What is the data folder's fault, and may be over later; anything else is a bug.
 _TROUBLES = (
     apsw.FullError,
@@ -148,6 +149,7 @@ def connect(path: Path) -> apsw.Connection:
     # WAL with synchronous=NORMAL never corrupts; a power cut may lose the last commits, which the crawl then repeats.
     # fetchall: a statement that yields a row is followed by the next one only when the row is taken
     connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON").fetchall()
+    connection.pragma("journal_size_limit", _LONGEST_WAL)  # after a large transaction it shrinks to this again
     return connection
 
 
