@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import platform
 import sys
@@ -222,8 +223,20 @@ def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
 
 
 force_option = click.option("--force", is_flag=True, help="Also what is fresh.")
+
+
+def _finite(context: click.Context, parameter: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is no number of hours.", context, parameter)
+    return value
+
+
 max_age_option = click.option(
-    "--max-age", type=click.FloatRange(0, 1_000_000), metavar="HOURS", help="What was asked for longer ago is stale (default 24)."
+    "--max-age",
+    type=click.FloatRange(0, 1_000_000),
+    callback=_finite,
+    metavar="HOURS",
+    help="What was asked for longer ago is stale (default 24).",
 )
 full_option = click.option("--full", is_flag=True, help="Read every page, and embed every text, anew.")
 wait_option = click.option("--wait", is_flag=True, help="Return when it is done, and say what came of it.")
@@ -287,7 +300,8 @@ def _refreshed(
         click.echo(json.dumps([json.loads(docset.model_dump_json(by_alias=True)) for docset in done]))
     elif say_more:
         fresh = [answer.message for answer in answers if not answer.refreshed]
-        click.echo("\n".join([*fresh, *(render.refreshed(docset) for docset in done if docset not in failed)]))
+        for line in [*fresh, *(render.refreshed(docset) for docset in done if docset not in failed)]:
+            click.echo(line)
     if failed:
         raise Failure("\n".join(f"{docset.name} ({docset.id}): {docset.message or 'not refreshed'}" for docset in failed))
 

@@ -1,9 +1,9 @@
 """The daemon with an embedder that writes down what it embeds, and fails from some text on. The product knows nothing of it.
 
-    python -m tests.failing_embedder RECORD [--after N] [--as python|onnxruntime]
+    python -m tests.failing_embedder RECORD [--after N]
 
 Each text that got its vector is a line of RECORD, as JSON. What would be more than N of them breaks it: from then on every
-call raises what Python, or onnxruntime, raises.
+call raises what onnxruntime raises, which is no RuntimeError.
 """
 
 import argparse
@@ -12,6 +12,8 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
 from docworker.daemon import serve
 from docworker.embedding.embedder import FastembedEmbedder
 from docworker.settings import load
@@ -19,7 +21,7 @@ from docworker.settings import load
 _recording = threading.Lock()
 
 
-def watch(record: Path, after: int | None, trouble: Exception) -> None:
+def watch(record: Path, after: int | None) -> None:
     """Wrap the embedder."""
     real, done, broken = FastembedEmbedder.embed, 0, False
 
@@ -28,7 +30,7 @@ def watch(record: Path, after: int | None, trouble: Exception) -> None:
         with _recording:
             broken = broken or (after is not None and done + len(texts) > after)
             if broken:
-                raise trouble
+                raise RuntimeException("the embedder fails")
             vectors = real(self, texts)
             done += len(texts)
             with record.open("a", encoding="utf-8") as lines:
@@ -42,14 +44,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Run the daemon with an embedder that fails.")
     parser.add_argument("record", type=Path)
     parser.add_argument("--after", type=int)
-    parser.add_argument("--as", choices=["python", "onnxruntime"], default="python", dest="kind")
     given = parser.parse_args()
-    trouble: Exception = RuntimeError("the embedder fails")
-    if given.kind == "onnxruntime":
-        from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-
-        trouble = RuntimeException("the embedder fails")
-    watch(given.record, given.after, trouble)
+    watch(given.record, given.after)
     serve(load().settings, to_stderr=False)
 
 

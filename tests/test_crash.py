@@ -181,7 +181,7 @@ class Poller(threading.Thread):
         return id(self)
 
     def run(self) -> None:
-        always = {*UNCHANGED.values(), *CHANGED.values(), OF_MOVED}
+        always = [*UNCHANGED.values(), *CHANGED.values(), OF_MOVED]
         words = [*always, *REMOVED.values(), *ADDED.values()]
         with httpx.Client(timeout=PATIENCE_S) as client:
             while not self._stopping.is_set():

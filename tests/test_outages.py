@@ -539,14 +539,13 @@ def embedded(record: Path) -> list[str]:
     return [text for text in map(json.loads, lines) if text not in WORDS]
 
 
-@pytest.mark.parametrize("kind", ["python", "onnxruntime"])
 def test_embedding_that_fails_half_way_through_a_refresh_loses_nothing(
-    copied: Daemon, kept: Kept, kept_site: MovingSite, tmp_path: Path, kind: str
+    copied: Daemon, kept: Kept, kept_site: MovingSite, tmp_path: Path
 ) -> None:
     record, docset_id = tmp_path / "embedded", kept.docset_id
     kept_site.change(version=2)
     kept_site.hold(after=2)
-    with with_embedder(copied, record, "--after", str(2 * PARTS), "--as", kind):
+    with with_embedder(copied, record, "--after", str(2 * PARTS)):
         begin_refresh(copied, docset_id)
         wait_until(lambda: len(embedded(record)) == 2 * PARTS, "the vectors of two pages")
         kept_site.let_go()

@@ -61,7 +61,7 @@ class Catalog:
             self._read_db = await loop.run_in_executor(self._reader, connect, path)
         except apsw.Error as error:
             await self.close()
-            raise StoreError(_said(error)) from error
+            raise StoreError(said(error)) from error
         except StoreError:
             await self.close()
             raise
@@ -104,7 +104,7 @@ class Catalog:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._writer, transaction)
         except _TROUBLES as error:
-            raise StoreError(_said(error)) from error
+            raise StoreError(said(error)) from error
 
     async def read(self, function: Callable[Concatenate[apsw.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function(connection, …)` on one snapshot of the catalog. Raises StoreError when it cannot be read."""
@@ -119,7 +119,7 @@ class Catalog:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._reader, snapshot)
         except _TROUBLES as error:
-            raise StoreError(_said(error)) from error
+            raise StoreError(said(error)) from error
 
     async def check(self) -> str | None:
         """What SQLite finds wrong in the file, looking at all of it; None when it is whole."""
@@ -159,8 +159,8 @@ def _quick_check(db: apsw.Connection) -> list[str]:
     return [*found, *([f"{foreign} rows belong to nothing"] if foreign else [])] if found != ["ok"] or foreign else found
 
 
-def _said(error: apsw.Error) -> str:
-    """What is wrong with the catalog, and what to do."""
+def said(error: apsw.Error) -> str:
+    """What is wrong with the catalog, and what to do, in a sentence."""
     match error:
         case apsw.FullError():
             return "The disk of the data folder is full; make room, and what was interrupted goes on by itself."

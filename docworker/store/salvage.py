@@ -12,7 +12,8 @@ from typing import Any
 
 import apsw
 
-from docworker.store.catalog import connect
+from docworker.errors import StoreError
+from docworker.store.catalog import connect, said
 from docworker.store.frontier import unpack_links
 from docworker.store.migrations import columns, migrate
 from docworker.store.pages import unpack as unpack_document
@@ -32,7 +33,10 @@ class Salvaged:
 
 
 def is_damaged(path: Path) -> bool:
-    """Whether the catalog at `path` is there and SQLite finds damage in it (it looks at everything)."""
+    """Whether the catalog at `path` is there and SQLite finds damage in it (it looks at everything).
+
+    Raises StoreError when it cannot be looked at, as on a full disk.
+    """
     if not path.exists():
         return False
     try:
@@ -43,6 +47,8 @@ def is_damaged(path: Path) -> bool:
             db.close()
     except (apsw.CorruptError, apsw.NotADBError):
         return True
+    except apsw.Error as error:
+        raise StoreError(said(error)) from error
 
 
 def salvage(path: Path) -> Salvaged:
