@@ -544,12 +544,18 @@ def test_of_many_refreshes_begun_at_the_same_moment_one_is_made(shared: Daemon, 
     docset_id = first_crawl(shared, site)
     site.pages |= handbook("okapi")
     site.forget()
+    together = threading.Barrier(8)
+
+    def refresh(_: int) -> httpx.Response:
+        shared.request("GET", "/health")  # each has its connection
+        together.wait(30)
+        return shared.request("POST", "/refresh", json={"docsetId": docset_id, "force": True})
+
     with ThreadPoolExecutor(8) as pool:
-        answers = list(
-            pool.map(lambda _: shared.request("POST", "/refresh", json={"docsetId": docset_id, "force": True}), range(8))
-        )
+        answers = list(pool.map(refresh, range(8)))
     assert [answer.status_code for answer in answers] == [200] * 8, {answer.text for answer in answers}
     assert all(answer.json()["refreshed"] for answer in answers)
+    assert sum(answer.json()["message"].startswith("Refreshing ") for answer in answers) == 1
     report = settled(shared, docset_id)["lastRefresh"]
     assert (report["done"], report["message"], report["changed"]) == (True, None, 1)
     assert set(asked_for_pages(site).values()) == {1}
