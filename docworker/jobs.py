@@ -52,7 +52,8 @@ class Jobs:
 
     def refreshing(self, docset_id: str) -> bool:
         """Whether a refresh of this docset is under way, or waits for its turn."""
-        return isinstance(self._work.get(docset_id), Refresh) or self._asked_for(docset_id)
+        follows = docset_id in self._running and self._asked_for(docset_id)
+        return isinstance(self._work.get(docset_id), Refresh) or follows
 
     async def progress(self, docset_id: str) -> Progress | None:
         """How far a docset's refresh is; None when there is none."""
@@ -88,7 +89,8 @@ class Jobs:
         async with self._beginning:
             if self.refreshing(docset.id) or await self._tools.catalog.read(docsets.get, docset.id) is None:
                 return False
-            await refresh.begin(self._data_dir, docset, self._tools.catalog, begun)
+            if not self._asked_for(docset.id):  # else one was begun, and something kept it from its work
+                await refresh.begin(self._data_dir, docset, self._tools.catalog, begun)
             if docset.id not in self._running:
                 await self._tools.catalog.write(
                     docsets.set_state, docset.id, DocsetState.PENDING, docset.message, self._tools.now()

@@ -186,7 +186,7 @@ class Service:
         counts = await self._catalog.read(docsets.counts, docset.id, self._now())
         total = sum(counts.pages.values())
         hashes = 0 if request.full_reindex else counts.pages.get(PageState.INDEXED, 0)
-        refreshed, age = True, _age_ms(docset, self._now())
+        refreshed, age = True, None if docset.state is DocsetState.ERROR else _age_ms(docset, self._now())
         if self._jobs.refreshing(docset.id):
             message = f"{docset.name} is being refreshed already; this request joins that."
         elif self._jobs.running(docset.id) and docset.crawled_at is None:
@@ -214,8 +214,12 @@ class Service:
 
     async def refresh_stale(self, max_age_h: float) -> None:
         """Refresh what was last crawled so long ago, for as long as the daemon runs."""
+        request = RefreshAllRequest.model_validate({"maxAge": max_age_h})
         while True:
-            await self.refresh_all(RefreshAllRequest.model_validate({"maxAge": max_age_h}))
+            for docset in await self._catalog.read(docsets.all_docsets):
+                last = await self._catalog.read(refreshes.report, docset.id)
+                if last is None or last.done or self._now() - last.ended_at >= max_age_h * _HOUR_MS:  # one that failed waits too
+                    await self._refresh(docset, request)
             await asyncio.sleep(min(60.0, max_age_h * 3_600))
 
     async def refresh_read_otherwise(self) -> None:

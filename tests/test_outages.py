@@ -970,8 +970,8 @@ def damage(file: Path, how: str) -> None:
             file.write_bytes(content[:-16] + len(content).to_bytes(8, "little") + content[-8:])
 
 
-async def mend(folder: Path) -> None:
-    """Open the stores as the daemon does, mend, and look at all that a question finds."""
+async def mend(folder: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
+    """Open the stores as the daemon does, mend, let something happen, and look at all that a question finds."""
     from docworker.daemon import _open_shelf
 
     catalog = await Catalog.open(folder / "catalog.sqlite")
@@ -982,19 +982,23 @@ async def mend(folder: Path) -> None:
     try:
         try:
             await shelf.prune(alone=True)
+            await sweep(tools)
         except ShelfDamaged:
             await shelf.remake()
-        await sweep(tools)
+            await sweep(tools)
         mending = asyncio.create_task(mender.mend_forever())
         try:
+            await asyncio.wait_for(mender.mended.wait(), 20)
+            meanwhile()
             for _ in range(2):  # what the start does not see, the first question does
                 await asyncio.wait_for(mender.mended.wait(), 20)
                 with suppress(ShelfDamaged):
                     await look(tools)
                     return
-                wait_until(shelf.damaged.is_set, "the damage's being noted", 1)
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
+                assert shelf.damaged.is_set()
+                async with asyncio.timeout(20):
+                    while shelf.damaged.is_set():  # noqa: ASYNC110  (an Event cannot be waited for to be cleared)
+                        await asyncio.sleep(0.01)
             await asyncio.wait_for(mender.mended.wait(), 20)
             await look(tools)
         finally:
@@ -1036,6 +1040,17 @@ async def test_a_shelf_that_lost_a_file_is_mended_from_the_catalog(kept: Kept, t
         shutil.copytree(kept.folder / "shelf", folder / "shelf")
         damage(current(folder / "shelf", table, kind), how)
         await mend(folder)
+
+
+async def test_a_shelf_whose_texts_are_damaged_is_mended_when_one_is_asked_for(kept: Kept, tmp_path: Path) -> None:
+    shutil.copy(kept.folder / "catalog.sqlite", tmp_path)
+    shutil.copytree(kept.folder / "shelf", tmp_path / "shelf")
+
+    def spoil() -> None:
+        for file in (tmp_path / "shelf" / "chunks.lance" / "data").iterdir():
+            file.write_bytes(file.read_bytes().replace(b"This is part", b"\xff" * len("This is part")))
+
+    await mend(tmp_path, spoil)
 
 
 @pytest.mark.parametrize(

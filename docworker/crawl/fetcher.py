@@ -138,6 +138,7 @@ class Fetcher:
                 if known is not None and _conditions(known) and response.status_code == 304:
                     # which may tell newer validators (section 15.4.5)
                     etag, last_modified = response.headers.get("etag"), response.headers.get("last-modified")
+                    await response.aread()  # nothing; but only a connection that was read to the end is used again
                     return NotModified(url, etag or known.etag, last_modified or known.last_modified)
                 return await self._read(url, response, keep, tally)
         except (TimeoutError, httpx.TimeoutException):

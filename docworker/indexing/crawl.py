@@ -150,8 +150,7 @@ class Crawl:
         for page_id, url, state, reason in await tools.catalog.read(frontier.decided, docset.id):
             left_out = rules.by_url(docset, url)
             if left_out is not None and reason not in (Reason.EXCLUDED, Reason.SOURCE):
-                await discard(tools, await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out))
-                await tools.catalog.write(pages.reopen_copies, docset.id, url)
+                await discard(tools, await tools.catalog.write(pages.leave_out_indexed, page_id, *left_out, reopen=True))
             elif left_out is None and state == PageState.SKIPPED and reason and await self._reopens(url, Reason(reason)):
                 await tools.catalog.write(frontier.retry, docset.id, url)
 

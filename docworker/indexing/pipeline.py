@@ -250,8 +250,6 @@ async def _moved(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, tar
     max_hops = tools.limits.max_redirects
     link = Link(url, claimed.depth, claimed.url, claimed.turn, *(rules.by_url(docset, url) or (None, None)))
     committed = await tools.catalog.write(pages.commit_moved, claimed, asked, link, how, follow, max_hops, tools.now())
-    if claimed.depth == 0 and url.startswith("https:") and claimed.url.startswith("http:"):
-        await tools.catalog.write(docsets.move_up, docset.id)
     return await _kept(tools, committed)
 
 

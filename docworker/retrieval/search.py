@@ -186,7 +186,7 @@ class Searcher:
             for id_, chunk in listed.items()
         ]
         embedded = sum(listed[id_].embedded for id_ in by_words if id_ in listed)
-        return candidates, vectors is not None and 2 * embedded >= len(by_words)
+        return candidates, vectors is not None and 2 * embedded >= len(ranks)
 
     def _scored(self, found: Found) -> list[Scored]:
         if self._ranking != "scored":

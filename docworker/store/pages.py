@@ -14,7 +14,7 @@ import apsw
 
 from docworker import CHUNKER_VERSION, EXTRACTOR_VERSION
 from docworker.model import Asked, Chunk, Claim, Document, Link, PageIntent, PageState, Reason, Section, Stamp, Symbol
-from docworker.store import symbols
+from docworker.store import docsets, symbols
 from docworker.store.frontier import add, pack_links, unpack_links
 from docworker.urls import spelling
 
@@ -269,10 +269,13 @@ def commit_left_out(
 def commit_moved(
     db: apsw.Connection, claimed: Claim, asked: Asked, target: Link, how: str, follow: Sequence[str], max_hops: int, now: int
 ) -> Committed:
-    """The URL redirects: it leaves no page behind, its target takes its place in the frontier.
+    """The URL redirects: it leaves no page behind, its target takes its place in the frontier. A seed that leads to https takes
+    its docset there.
 
     One that goes round in a circle, or through more than `max_hops` redirects, is left out and says so.
     """
+    if claimed.depth == 0 and target.url.startswith("https:") and claimed.url.startswith("http:"):
+        docsets.move_up(db, claimed.docset_id)
     *between, url = chain(db, claimed.docset_id, target.url)
     if url == claimed.url:
         return _circle(db, claimed, asked, [claimed.url, *between], how, follow, now)
@@ -309,10 +312,15 @@ def _circle(
     return Committed(f"skipped: {message}", tuple(gone))
 
 
-def leave_out_indexed(db: apsw.Connection, of_page: str, reason: Reason, message: str) -> tuple[str, ...]:
-    """Take an indexed page out of the index; returns the ids of its chunks."""
-    gone = _drop(db, _rival(db, of_page).seq)
+def leave_out_indexed(
+    db: apsw.Connection, of_page: str, reason: Reason, message: str, *, reopen: bool = False
+) -> tuple[str, ...]:
+    """Take an indexed page out of the index; returns the ids of its chunks. `reopen`: what gave way to it is asked again."""
+    me = _rival(db, of_page)
+    gone = _drop(db, me.seq)
     db.execute("UPDATE pages SET state = 'skipped', reason = ?, message = ? WHERE id = ?", (reason, message, of_page))
+    if reopen:
+        reopen_copies(db, me.docset_id, me.url)
     return tuple(gone)
 
 
