@@ -251,7 +251,12 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     closing.push_async_callback(_cancel, tasks)
     closing.push_async_callback(jobs.stop, _PAGES_GRACE_S)
     await jobs.resume(list(refreshing))
-    again = asyncio.create_task(keep_running("reading anew", service.refresh_read_otherwise), name="reading anew")
+
+    async def read_anew() -> None:
+        await mender.mended.wait()  # mending may find texts that are damaged
+        await service.refresh_read_otherwise()
+
+    again = asyncio.create_task(keep_running("reading anew", read_anew), name="reading anew")
     closing.push_async_callback(_cancel, [again])
 
 

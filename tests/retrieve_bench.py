@@ -183,6 +183,8 @@ async def _build(data: Path, kept: Path, size: int, model_id: str) -> dict[str, 
         page_seq = batch[-1].seq
         pages_made += len(batch)
         for page in batch:
+            if page.document is None:
+                raise RuntimeError(f"The text of {page.url} in the kept index is damaged: run `make eval` first.")
             pieces = chunk(page.document, page.docset_id, page.url)
             known = await catalog.read(vectors.known, model_id, [piece.text_hash for piece in pieces])
             if any(piece.text_hash not in known for piece in pieces):

@@ -275,7 +275,7 @@ class Crawl:
         tools, id_, site = self._tools, self._docset.id, origin(self._docset.seed_url)
         if not tools.limits.obey_robots:
             return True
-        text: str | Failed | None = await tools.catalog.read(robots_store.kept, id_, tools.now() - _ROBOTS_MS)
+        text: str | Failed | None = await tools.catalog.read(robots_store.kept, id_, tools.now() - _ROBOTS_MS, tools.now())
         while text is None or isinstance(text, Failed):
             text = await read_robots(tools.fetcher, site)
             if not isinstance(text, Failed):

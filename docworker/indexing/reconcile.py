@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from docworker import CHUNKER_VERSION
 from docworker.chunking import chunk, content_hash
 from docworker.indexing.pipeline import OfPage, Tools, put_on_shelf
-from docworker.model import Chunk
+from docworker.model import Chunk, Document
 from docworker.store import chunks, pages, vectors
 from docworker.store.catalog import Catalog
 from docworker.store.pages import Stored
@@ -103,22 +103,23 @@ async def rebuild(tools: Tools, *, alone: bool = False) -> None:
     seq, restored = 0, 0
     while batch := await tools.catalog.read(pages.documents, seq, _PAGES_AT_ONCE):
         seq = batch[-1].seq
-        cut: list[tuple[Stored, Sequence[Chunk]]] = []
+        cut: list[tuple[Stored, Document, Sequence[Chunk]]] = []
         for page in batch:
-            if page.chunker != CHUNKER_VERSION or not page.chunk_ids or not on_shelf.issuperset(page.chunk_ids):
-                cut.append((page, await asyncio.to_thread(chunk, page.document, page.docset_id, page.url)))
+            if page.document is None:
+                _log.warning("the text of %s is damaged; it is asked for again", page.url)
+                await tools.catalog.write(pages.lose, page.seq)
+            elif page.chunker != CHUNKER_VERSION or not page.chunk_ids or not on_shelf.issuperset(page.chunk_ids):
+                cut.append((page, page.document, await asyncio.to_thread(chunk, page.document, page.docset_id, page.url)))
         lacking = [
-            OfPage(page.page_id, page.docset_id, page.url, page.document.title, [one for one in again if one.id not in on_shelf])
-            for page, again in cut
+            OfPage(page.page_id, page.docset_id, page.url, document.title, [one for one in again if one.id not in on_shelf])
+            for page, document, again in cut
         ]
         with_vector |= await put_on_shelf(tools, lacking, new=alone, with_vector=with_vector)
-        for page, again in cut:
+        for page, document, again in cut:
             if page.chunker == CHUNKER_VERSION and page.chunk_ids == tuple(one.id for one in again):
                 await tools.catalog.write(chunks.mark_embedded, [one.id for one in again if one.id in with_vector])
             else:
-                await tools.shelf.remove(
-                    await tools.catalog.write(pages.recut, page, again, content_hash(page.document), with_vector)
-                )
+                await tools.shelf.remove(await tools.catalog.write(pages.recut, page, again, content_hash(document), with_vector))
         restored += sum(len(page.chunks) for page in lacking)
         tools.listed.set()
     _log.info("shelf mended from the catalog: %s chunks put back or cut anew", restored)

@@ -74,16 +74,20 @@ class Committed:
     remove: tuple[str, ...] = ()
 
 
+# What unpacking raises when SQLite did not see that the text is damaged.
+UNREADABLE = (zlib.error, ValueError, KeyError, TypeError, AttributeError)
+
+
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """An indexed page with its text, which `chunker` has cut into chunks with these ids."""
+    """An indexed page with its text, which `chunker` has cut into chunks with these ids; without, when that is damaged."""
 
     seq: int
     page_id: str
     docset_id: str
     url: str
     chunker: int
-    document: Document
+    document: Document | None
     chunk_ids: tuple[str, ...]
 
 
@@ -645,9 +649,22 @@ def documents(db: apsw.Connection, after_seq: int, limit: int) -> list[Stored]:
         (after_seq, limit),
     )
     return [
-        Stored(seq, id_, docset_id, url, chunker, unpack(document), chunk_ids(db, str(id_)))
+        Stored(seq, id_, docset_id, url, chunker, _unpacked(document), chunk_ids(db, str(id_)))
         for seq, id_, docset_id, url, chunker, document in rows
     ]
+
+
+def _unpacked(packed: bytes) -> Document | None:
+    try:
+        return unpack(packed)
+    except UNREADABLE:
+        return None
+
+
+def lose(db: apsw.Connection, seq: int) -> None:
+    """The text of a page is damaged: it has none until a refresh has read the page anew."""
+    db.execute("DELETE FROM chunks WHERE page_id = (SELECT id FROM pages WHERE seq = ?)", (seq,))
+    db.execute("UPDATE pages SET document = NULL, content_hash = NULL, rules = NULL, extractor = 0 WHERE seq = ?", (seq,))
 
 
 def cut_otherwise(db: apsw.Connection) -> int:

@@ -8,7 +8,10 @@ def keep(db: apsw.Connection, docset_id: str, body: str, now: int) -> None:
     db.execute("INSERT OR REPLACE INTO robots (docset_id, body, fetched_at) VALUES (?, ?, ?)", (docset_id, body, now))
 
 
-def kept(db: apsw.Connection, docset_id: str, since: int = 0) -> str | None:
-    """What was kept at `since` or later; None when nothing was."""
-    row = db.execute("SELECT body FROM robots WHERE docset_id = ? AND fetched_at >= ?", (docset_id, since)).fetchone()
+def kept(db: apsw.Connection, docset_id: str, since: int = 0, now: int | None = None) -> str | None:
+    """What was kept at `since` or later, and not after `now`, when the clock was set back; None when nothing was."""
+    row = db.execute(
+        "SELECT body FROM robots WHERE docset_id = ?1 AND fetched_at >= ?2 AND (?3 IS NULL OR fetched_at <= ?3)",
+        (docset_id, since, now),
+    ).fetchone()
     return None if row is None else str(row[0])

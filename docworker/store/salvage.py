@@ -4,7 +4,6 @@ Docsets, pages with their texts, and vectors are taken row by row; chunk lists a
 lost is asked for again by a refresh, which begins by itself: all pages are marked as read by an older extractor.
 """
 
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from docworker.errors import StoreError
 from docworker.store.catalog import connect, said
 from docworker.store.frontier import unpack_links
 from docworker.store.migrations import columns, migrate
+from docworker.store.pages import UNREADABLE
 from docworker.store.pages import unpack as unpack_document
 
 _TABLES = ("docsets", "pages", "robots", "vectors", "meta")
@@ -112,7 +112,7 @@ def _checked(table: str, names: list[str], row: "Sequence[Any]") -> "list[Any]":
             try:
                 if values.get(name) is not None:
                     unpack(values[name])
-            except (zlib.error, ValueError, KeyError, TypeError, AttributeError):
+            except UNREADABLE:
                 values[name] = None
     return list(values.values())
 

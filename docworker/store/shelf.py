@@ -54,6 +54,8 @@ _NO_DAMAGE = {
     "Permission denied": "The data folder cannot be written; give its user the right to.",
     "Too many open files": "docworker has too many files open; raise the limit (ulimit -n), or restart it.",
 }
+# What LanceDB raises when it comes upon what it thought impossible; neither can be imported.
+_PANICS = ("RustPanic", "PanicException")
 # LanceDB's own defaults are gigabytes.
 _INDEX_CACHE_BYTES, _METADATA_CACHE_BYTES = 128 * 2**20, 32 * 2**20
 
@@ -134,8 +136,9 @@ class Shelf:
         """Whether all of it can be read after all: a question may fail for another reason than damage."""
         try:
             with self._told():
-                async for _ in await self._chunks.query().select(["docset_id", "words"]).to_batches():
-                    pass
+                for table in (self._chunks, self._vectors):  # every column: a text may be what is damaged
+                    async for _ in await table.query().to_batches():
+                        pass
             await self._try_out()
         except ShelfDamaged:
             return False
@@ -362,7 +365,9 @@ def _told() -> Iterator[None]:
     """What LanceDB raises, as StoreError: it says of its files the same things in many ways, of the disk what the system says."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError) as error:
+    except BaseException as error:
+        if not isinstance(error, OSError | RuntimeError | ValueError) and type(error).__name__ not in _PANICS:
+            raise
         for sign, sentence in _NO_DAMAGE.items():
             if sign in str(error):
                 raise StoreError(sentence) from error
