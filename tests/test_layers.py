@@ -73,6 +73,7 @@ CATCH_ALL: dict[str, str] = {
     "docworker.indexing.workers": "a bug that one page brings to light must not end the crawl of the others",
     "docworker.embedding.prepare": "libraries over a network over a hub: whatever it is, there is no model",
     "docworker.embedding.loader": "onnxruntime raises kinds of its own for damaged files",
+    "docworker.store.shelf": "LanceDB's panics over damaged files cannot be imported by name; all else is raised again",
 }
 
 
