@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 PROJECT_URL = "https://github.com/docworker/docworker"
 """Where a site's operator can read what has asked for its pages."""
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """Version of what the data folder holds; older ones are brought up to it, a daemon refuses a folder of a newer one."""
 
 EXTRACTOR_VERSION = 1

@@ -7,7 +7,7 @@ All times are epoch milliseconds, all lengths are Unicode characters unless the 
 stored is canonical (see `docworker.urls.canonical`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from hashlib import blake2b
 
@@ -88,6 +88,25 @@ class Docset:
     created_at: int
     updated_at: int
     crawled_at: int | None  # when all of it was last crawled
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An editor that is connected; times in epoch milliseconds."""
+
+    id: str
+    client_type: str
+    connected_at: int
+    last_heartbeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a site may be asked: `headers` go to `origin` (and its https twin) alone, and never show in a log or a message."""
+
+    origin: str
+    inside: bool = False  # its host's name may lead to a private address: the user gave it as the seed
+    headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -374,7 +374,7 @@ async def test_the_catalog_of_an_older_version_is_brought_up_to_date_with_all_th
 
     for _ in range(2):  # the second time nothing is left to do
         catalog = await Catalog.open(file)
-        assert await catalog.read(lambda db: db.pragma("user_version")) == SCHEMA_VERSION == 5
+        assert await catalog.read(lambda db: db.pragma("user_version")) == SCHEMA_VERSION == 6
         assert await catalog.read(schema_of) == await fresh.read(schema_of)
         assert await catalog.read(lambda db: db.execute("PRAGMA foreign_key_check").fetchall()) == []
         assert await catalog.read(lambda db: db.execute("PRAGMA integrity_check").get) == "ok"

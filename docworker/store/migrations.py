@@ -11,7 +11,8 @@ import apsw
 from docworker import EXTRACTOR_VERSION, SCHEMA_VERSION
 from docworker.errors import StoreError
 
-_TABLES = ("docsets", "pages", "passages", "symbols", "robots", "chunks", "vectors", "meta")  # what is referred to comes first
+# what is referred to comes first
+_TABLES = ("docsets", "access", "pages", "passages", "symbols", "robots", "chunks", "vectors", "sessions", "meta")
 # What a column that an older table lacks is filled with, where its default will not do. By table, in terms of the old columns.
 _MISSING = {
     "docsets": {"include": "'[]'", "exclude": "'[]'"},

@@ -29,6 +29,13 @@ CREATE TABLE docsets (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX docsets_by_origin ON docsets (origin);
 
+-- How a docset's site may be asked. Only in the catalog that is served, and told to nobody.
+CREATE TABLE access (
+    docset_id TEXT PRIMARY KEY REFERENCES docsets (id) ON DELETE CASCADE,
+    inside    INTEGER NOT NULL,                 -- 1: its host's name led to a private address when the user gave its seed
+    headers   TEXT NOT NULL                     -- JSON object: request headers that the user gave, for its origin alone
+) STRICT, WITHOUT ROWID;
+
 -- Every URL that was found, each once. The frontier is the pages that are `pending`, in the order of turn, depth and place,
 -- and those `fetching` whose lease has run out. Besides the states of the contract there is `alias`: the URL turned out to be
 -- another page's (`target`), and is none itself.
@@ -135,3 +142,11 @@ CREATE TABLE vectors (
     PRIMARY KEY (text_hash, model)              -- in this order: texts that are gone are looked up without a model
 ) STRICT;
 CREATE INDEX vectors_unused ON vectors (unused_since) WHERE unused_since IS NOT NULL;
+
+-- The editors that are connected.
+CREATE TABLE sessions (
+    id             TEXT PRIMARY KEY,
+    client_type    TEXT NOT NULL,
+    connected_at   INTEGER NOT NULL,
+    last_heartbeat INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
