@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import click
@@ -23,6 +24,8 @@ _HEALTH_S, _START_S, _STOP_S = 2.0, 30.0, 10.0
 _POLL_S = 0.05
 # /index waits for the seed page: as long as its attempts may take.
 _ANSWER_S = 600.0
+_EVENTS_S = 60.0  # the daemon says every 15 s that it is still there
+_EVENT_TRIES = 3
 
 
 class Failure(click.ClickException):
@@ -44,23 +47,32 @@ class Address:
     pid: int
     url: str
     version: str
+    token: str | None = field(default=None, repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every request has to show."""
+        return {} if self.token is None else {"Authorization": f"Bearer {self.token}"}
 
 
 def find(settings: Settings) -> Address | None:
     """The daemon of this data folder, if it answers; another one at the same port is not it."""
     try:
         told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
-        host = f"[{told['host']}]" if ":" in told["host"] else told["host"]
-        address = Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"])
+        bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["host"], told["host"])
+        host = f"[{bound}]" if ":" in bound else bound
+        token = None if settings.token is None else settings.token.get_secret_value()
+        address = Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"], token)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    health = _health(address.url)
+    health = _health(address)
     return address if health is not None and health.instance == address.instance else None
 
 
-def _health(url: str) -> HealthResponse | None:
+def _health(address: Address) -> HealthResponse | None:
     try:
-        return HealthResponse.model_validate_json(httpx.get(f"{url}/health", timeout=_HEALTH_S, trust_env=False).content)
+        answer = httpx.get(f"{address.url}/health", headers=address.headers, timeout=_HEALTH_S, trust_env=False)
+        return HealthResponse.model_validate_json(answer.content)
     except (httpx.HTTPError, ValueError):
         return None
 
@@ -71,6 +83,8 @@ def start(settings: Settings, flags: Mapping[str, object | None]) -> Address:
     Raises Failure with what the daemon said when it does not come up.
     """
     address = find(settings)
+    if address is not None:  # it may be on its way, up or down
+        address = _await_start(settings, None)
     if address is None:
         command = [sys.executable, "-m", "cli", "serve"]
         for name, value in flags.items():
@@ -96,17 +110,19 @@ def start(settings: Settings, flags: Mapping[str, object | None]) -> Address:
     return address
 
 
-def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes]") -> Address | None:
-    """The daemon once it is ready: `daemon`, or the one that another shell started at the same moment."""
+def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -> Address | None:
+    """The daemon once it is ready: `daemon`, or one that another shell started; None when there is none."""
     deadline = time.monotonic() + _START_S
     ended: float | None = None
     while time.monotonic() < deadline:
         address = find(settings)
         if address is not None:
-            health = _health(address.url)
+            health = _health(address)
             if health is not None and health.ready:
                 return address
-        if ended is None and daemon.poll() is not None:
+        if daemon is None and address is None:
+            return None
+        if daemon is not None and ended is None and daemon.poll() is not None:
             ended = time.monotonic()
         if ended is not None and address is None and time.monotonic() > ended + _HEALTH_S:
             return None
@@ -116,31 +132,54 @@ def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes]") -> Addre
 
 def stop(settings: Settings) -> bool:
     """Stop the daemon of this data folder and wait until it is gone; returns whether one ran."""
+    from docworker.daemon import is_held
+
+    deadline = time.monotonic() + _STOP_S
     address = find(settings)
+    while address is None and is_held(settings.data_dir):  # starting, stopping, or too busy to say
+        if time.monotonic() > deadline:
+            raise Failure(f"A daemon holds {settings.data_dir} and does not answer; end its process.{_told_pid(settings)}")
+        time.sleep(_POLL_S)
+        address = find(settings)
     if address is None:
         return False
     os.kill(address.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_S
-    while time.monotonic() < deadline:
-        if not (settings.data_dir / _DAEMON_FILE).exists() and not _alive(address.pid):
-            return True
+    while is_held(settings.data_dir):
+        now = find(settings)
+        if now is not None and now.instance != address.instance:  # somebody started another one
+            break
+        if time.monotonic() > deadline:
+            raise Failure(
+                f"The daemon (pid {address.pid}) did not stop within {_STOP_S:g} s; see docworker.log in the data folder."
+            )
         time.sleep(_POLL_S)
-    raise Failure(f"The daemon (pid {address.pid}) did not stop within {_STOP_S:g} s; see docworker.log in the data folder.")
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
     return True
+
+
+def _told_pid(settings: Settings) -> str:
+    try:
+        return f" (pid {int(json.loads((settings.data_dir / _DAEMON_FILE).read_text('utf-8'))['pid'])})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened; `data` is a JSON object."""
+
+    id: str | None
+    kind: str
+    data: str
 
 
 class Client:
     """Requests to a daemon that runs. Every failure is a Failure with the exit code of its kind."""
 
     def __init__(self, address: Address) -> None:
-        self._http = httpx.Client(base_url=address.url, timeout=httpx.Timeout(_ANSWER_S, connect=5), trust_env=False)
+        self._http = httpx.Client(
+            base_url=address.url, headers=address.headers, timeout=httpx.Timeout(_ANSWER_S, connect=5), trust_env=False
+        )
 
     def call(
         self,
@@ -157,6 +196,64 @@ class Client:
         if response.is_success:
             return response.text
         _fail(response)
+
+    def events(self, docset_id: str | None = None) -> Iterator[Event]:
+        """What happens, as it happens; first how things stand. Ends with a Failure when the daemon does not answer any more."""
+        query = {} if docset_id is None else {"docsetId": docset_id}
+        last: dict[str, str] = {}
+        missed = 0
+        while True:
+            try:
+                with self._http.stream("GET", "/events", params=query, headers=last, timeout=_EVENTS_S) as response:
+                    if not response.is_success:
+                        response.read()
+                        _fail(response)
+                    for event in _parsed(response.iter_lines()):
+                        missed = 0
+                        if event.id is not None:
+                            last = {"Last-Event-ID": event.id}
+                        yield event
+            except httpx.HTTPError as error:
+                missed += 1
+                if missed > _EVENT_TRIES:
+                    raise Failure(
+                        f"The daemon does not answer any more ({error}); see docworker.log.", EXIT_UNREACHABLE
+                    ) from None
+            else:  # it was ended: the daemon stops, or we were too slow
+                missed += 1
+                if missed > _EVENT_TRIES:
+                    raise Failure("The daemon is stopping; what is under way goes on at its next start.", EXIT_UNREACHABLE)
+            time.sleep(_POLL_S)
+
+    def changes(self, docset_id: str | None = None) -> Iterator[None]:
+        """One item when something has changed since the last one was taken, and at least one a minute."""
+        changed, failures = threading.Event(), list[Failure]()
+
+        def hear() -> None:
+            try:
+                for event in self.events(docset_id):
+                    if event.id is not None:
+                        changed.set()
+            except Failure as failure:
+                failures.append(failure)
+                changed.set()
+
+        threading.Thread(target=hear, daemon=True).start()
+        while True:
+            changed.wait(_EVENTS_S)
+            changed.clear()
+            if failures:
+                raise failures[0]
+            yield
+
+    def follow(self, docset_id: str) -> Iterator[DocsetResponse]:
+        """How a docset stands, now and whenever that has changed. Raises Failure when it is deleted."""
+        for event in self.events(docset_id):
+            match event.kind:
+                case "progress":
+                    yield DocsetResponse.model_validate_json(event.data)
+                case "ready" | "failed" | "deleted" | "missed":
+                    yield self.docset(docset_id)
 
     def status(self) -> StatusResponse:
         """All docsets with their numbers."""
@@ -182,6 +279,19 @@ class Client:
                 raise Failure(f"{docset!r} means several docsets: {listed}. Name one by its id.", EXIT_NOT_FOUND)
         listed = ", ".join(f"{d.id} ({d.name})" for d in known[:20]) or "none yet; make one with `docworker index URL`"
         raise Failure(f"There is no docset {docset!r}. Known: {listed}.", EXIT_NOT_FOUND)
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[Event]:
+    """Server-sent events, as the daemon writes them."""
+    fields: dict[str, str] = {}
+    for line in lines:
+        if line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif fields:
+            if "event" in fields and "data" in fields:
+                yield Event(fields.get("id"), fields["event"], fields["data"])
+            fields = {}
 
 
 def _fail(response: httpx.Response) -> NoReturn:

@@ -26,8 +26,11 @@ from docworker.contract import (
     PagesResponse,
     RefreshAllResponse,
     RefreshResponse,
+    RegisterResponse,
     RetrieveResponse,
+    SessionsResponse,
     StatusResponse,
+    UnregisterResponse,
     WhyResponse,
 )  # fmt: skip
 from docworker.errors import DocworkerError, SettingsError
@@ -36,7 +39,6 @@ from docworker.settings import Loaded, Settings, load
 
 P = ParamSpec("P")
 _POLL_S = 0.5
-_WATCH_S = 2.0
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 no_start_option = click.option("--no-start", is_flag=True, help="Fail instead of starting the daemon when none answers.")
@@ -130,7 +132,7 @@ def stop(as_json: bool) -> None:
 
 @main.command()
 @click.argument("docset", required=False)
-@click.option("--watch", is_flag=True, help="Show it again every two seconds, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Show it again whenever something changes, until Ctrl-C.")
 @json_option
 @_sentences
 def status(docset: str | None, watch: bool, as_json: bool) -> None:
@@ -138,14 +140,18 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
     address = _address(no_start=True)
     client = Client(address)
     query = {"docsetId": client.resolve(docset).id} if docset else None
-    while True:
+
+    def show() -> None:
         found = client.call("GET", "/status", query=query)
         if watch and sys.stdout.isatty():
             click.clear()
         click.echo(found if as_json else render.status(StatusResponse.model_validate_json(found), address.url, address.version))
-        if not watch:
-            return
-        time.sleep(_WATCH_S)
+
+    show()
+    if watch:
+        for _ in client.changes(query["docsetId"] if query else None):
+            show()
+            time.sleep(_POLL_S)
 
 
 @main.command()
@@ -208,8 +214,7 @@ def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
         length=1, file=sys.stderr, item_show_func=lambda item: item or "", show_eta=False, width=24, hidden=not show
     )
     with bar:
-        while True:
-            docset = client.docset(docset_id)
+        for docset in client.follow(docset_id):
             counts = docset.index_status
             crawled = docset.status in (DocsetState.READY, DocsetState.ERROR)
             # a page is fetched and cut, then its chunks are embedded: the second takes the longer part
@@ -219,7 +224,7 @@ def _follow(client: Client, docset_id: str, *, show: bool) -> DocsetResponse:
             bar.render_progress()
             if crawled and (counts.embedded_chunks >= counts.total_chunks or client.status().model.state == "unavailable"):
                 return docset
-            time.sleep(_POLL_S)
+    raise AssertionError("events end with a Failure")
 
 
 force_option = click.option("--force", is_flag=True, help="Also what is fresh.")
@@ -316,8 +321,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
     with click.progressbar(
         length=1, file=sys.stderr, item_show_func=lambda item: item or "", show_eta=False, width=24, hidden=not show
     ) as bar:
-        while True:
-            docset = client.docset(docset_id)
+        for docset in client.follow(docset_id):
             if docset.refresh is None and docset.status in (DocsetState.READY, DocsetState.ERROR):
                 bar.pos = bar.length or 1
                 return docset
@@ -326,7 +330,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
                 bar.pos = docset.refresh.pages - docset.refresh.pending_pages
                 bar.current_item = render.refreshing(docset)
                 bar.render_progress()
-            time.sleep(_POLL_S)
+    raise AssertionError("events end with a Failure")
 
 
 @main.command()
@@ -402,6 +406,63 @@ def delete(docset: str, yes: bool, no_start: bool, as_json: bool) -> None:
     click.echo(answer if as_json else f"{found.name} is deleted.")
 
 
+# -- editors
+
+
+@main.command()
+@no_start_option
+@json_option
+@_sentences
+def sessions(no_start: bool, as_json: bool) -> None:
+    """The editors that are connected."""
+    found = Client(_address(no_start=no_start)).call("GET", "/sessions")
+    click.echo(found if as_json else render.sessions(SessionsResponse.model_validate_json(found)))
+
+
+@main.group()
+def session() -> None:
+    """Register an editor's session, keep it alive, end it: for plugins that are shell scripts."""
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@click.option("--client", "client_type", metavar="TYPE", help="What kind of editor it is, such as vim.")
+@no_start_option
+@json_option
+@_sentences
+def register(session_id: str, client_type: str | None, no_start: bool, as_json: bool) -> None:
+    """Begin the session ID, or renew it. While there is one, the daemon runs; with the last one it ends."""
+    body = {"sessionId": session_id, "clientType": client_type}
+    answer = Client(_address(no_start=no_start)).call("POST", "/session/register", body)
+    found = RegisterResponse.model_validate_json(answer)
+    click.echo(answer if as_json else f"{found.session.id} is registered; {found.total_sessions} in all.")
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@no_start_option
+@json_option
+@_sentences
+def heartbeat(session_id: str, no_start: bool, as_json: bool) -> None:
+    """Renew the session ID; one that is not renewed for half an hour is over. Ends with 4 when it is."""
+    answer = Client(_address(no_start=no_start)).call("POST", "/session/heartbeat", {"sessionId": session_id})
+    click.echo(answer if as_json else f"{session_id} is renewed.")
+
+
+@session.command()
+@click.argument("session_id", metavar="ID")
+@no_start_option
+@json_option
+@_sentences
+def unregister(session_id: str, no_start: bool, as_json: bool) -> None:
+    """End the session ID. With the last one the daemon stops, after a moment."""
+    answer = Client(_address(no_start=no_start)).call("POST", "/session/unregister", {"sessionId": session_id})
+    found = UnregisterResponse.model_validate_json(answer)
+    said = f"{session_id} is unregistered" if found.existed else f"There was no session {session_id}"
+    then = "docworker stops, unless another one comes soon" if found.should_stop else f"{found.remaining_sessions} left"
+    click.echo(answer if as_json else f"{said}; {then}.")
+
+
 # -- about docworker itself
 
 
@@ -412,6 +473,8 @@ def config(as_json: bool) -> None:
     """Every setting, its value, and where it came from."""
     loaded: Loaded = load()
     values = {name: getattr(loaded.settings, name) for name in Settings.model_fields}
+    if values["token"] is not None:
+        values["token"] = "(set, not shown)"
     shown = {name: value if isinstance(value, int | float | None) else str(value) for name, value in values.items()}
     rows = [("setting", "value", "from", "meaning")]
     for name, field in Settings.model_fields.items():

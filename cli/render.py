@@ -10,6 +10,7 @@ from docworker.contract import (
     DoctorResponse,
     PagesResponse,
     RetrieveResponse,
+    SessionsResponse,
     StatusResponse,
     WhyDocset,
     WhyResponse,
@@ -123,7 +124,9 @@ def snippets(found: RetrieveResponse) -> str:
 def progress(docset: DocsetResponse, rate: float) -> str:
     """What stands behind the bar: pages, chunks, speed, and what is being waited for."""
     counts = docset.index_status
-    if counts.pending_pages:
+    if counts.pending_pages and docset.message:
+        waiting = docset.message
+    elif counts.pending_pages:
         waiting = f"{counts.pending_pages} pages to go"
     elif counts.embedded_chunks < counts.total_chunks:
         waiting = f"{counts.total_chunks - counts.embedded_chunks} vectors to go"
@@ -156,6 +159,17 @@ def refreshed(docset: DocsetResponse) -> str:
 def outcome(docset: DocsetResponse) -> str:
     """What an index run came to."""
     return "\n".join(_docset(docset))
+
+
+def sessions(found: SessionsResponse) -> str:
+    """The editors that are connected, a line each."""
+    if not found.sessions:
+        return "No editor is connected."
+    rows = [
+        (session.id, session.client_type, f"{age(session.connected_at)} ago", f"{age(session.last_heartbeat)} ago")
+        for session in found.sessions
+    ]
+    return table([("session", "client", "connected", "last heartbeat"), *rows])
 
 
 def size(number: int) -> str:

@@ -420,6 +420,77 @@ class WhyResponse(_Model):
     docsets: list[WhyDocset]
 
 
+# -- POST /session/register, /session/heartbeat, /session/unregister, GET /sessions
+
+SessionId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+
+
+class RegisterRequest(_Request):
+    """An editor begins; one that is registered already beats."""
+
+    session_id: SessionId
+    client_type: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)] | None = None
+
+
+class SessionRequest(_Request):
+    """A session by its id."""
+
+    session_id: SessionId
+
+
+class SessionsRequest(_Request):
+    """Nothing: all of them."""
+
+
+class SessionResponse(_Model):
+    """An editor that is connected."""
+
+    id: str
+    client_type: str
+    connected_at: int
+    last_heartbeat: int
+
+
+class RegisterResponse(_Model):
+    """The session, and how many there are with it."""
+
+    success: bool
+    session: SessionResponse
+    total_sessions: int
+
+
+class HeartbeatResponse(_Model):
+    """The session, whose lease is renewed."""
+
+    success: bool
+    session: SessionResponse
+
+
+class UnregisterResponse(_Model):
+    """Whether there was such a session, how many are left, and whether the daemon stops now, unless another one comes soon."""
+
+    success: bool
+    existed: bool
+    remaining_sessions: int
+    should_stop: bool
+
+
+class SessionsResponse(_Model):
+    """Every editor that is connected, the first one first."""
+
+    sessions: list[SessionResponse]
+    count: int
+
+
+# -- GET /events
+
+
+class EventsRequest(_Request):
+    """Of which docset; all events when it is left out."""
+
+    docset_id: Text | None = None
+
+
 # -- DELETE /docset/:id
 
 

@@ -2,16 +2,21 @@
 
 lock the data folder → listen (/health answers) → catalog → shelf → sweep → answer questions → mend the shelf → crawls, refreshes
                                                                                       → model → vectors
+It stops at a signal, or by itself when the last editor has gone and its work is done. A stop takes 5 s at most: what is not at
+its end by then is left as a crash would leave it, which loses nothing.
 """
 
 import asyncio
 import ctypes
+import errno
 import json
 import logging
 import logging.handlers
+import multiprocessing
 import os
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -19,13 +24,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import web
+from aiohttp import ClientError, ClientSession, ClientTimeout, web
 from filelock import FileLock, Timeout
 
 from docworker import __version__
 from docworker.api.app import Desk, application
-from docworker.contract import Check
+from docworker.api.connections import Runner
+from docworker.contract import Check, HealthResponse
 from docworker.errors import AlreadyRunning, ShelfDamaged, StoreError
+from docworker.events import Events
 from docworker.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,10 +42,13 @@ _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
 _PAGES_GRACE_S = 3.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
+_STOP_S = 4.5  # for all of it
+_NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
 DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
+_LOCK, _LOCK_S = "lock", 0.3  # it may be tried for a moment by who only asks whether it is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +70,13 @@ def now_ms() -> int:
 def serve(settings: Settings, *, to_stderr: bool) -> None:
     """Run the daemon until SIGINT or SIGTERM. Raises AlreadyRunning or StoreError when it cannot start."""
     folder = settings.data_dir
+    os.umask(0o077)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (planted := _planted(folder)) is not None:
+            raise StoreError(planted)
         os.chmod(folder, 0o700)
-        lock = FileLock(folder / "lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise AlreadyRunning(f"Another docworker runs on {folder}{_told_by(folder)}.") from None
+        lock = _locked(folder)
     except OSError as error:
         raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
     try:
@@ -79,15 +89,59 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
         lock.release()
 
 
+def _locked(folder: Path) -> FileLock:
+    """Have a data folder for oneself. One that is about to stop, or to start, is waited for; raises AlreadyRunning else."""
+    lock = FileLock(folder / _LOCK)
+    deadline = time.monotonic() + _STOP_S + 1
+    while True:
+        try:
+            lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
+            return lock
+        except Timeout:
+            told = _told_by(folder)
+            if told or time.monotonic() > deadline:
+                raise AlreadyRunning(f"Another docworker runs on {folder}{told}.") from None
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process has the data folder for itself, also one that does not answer."""
+    if not (folder / _LOCK).exists():
+        return False
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, OSError):
+        return True
+    lock.release()
+    return False
+
+
+def _planted(folder: Path) -> str | None:
+    """Why a data folder is not to be trusted: it is another user's, or something in it stands elsewhere; None when it is."""
+    user = os.geteuid() if hasattr(os, "geteuid") else None
+    if user is not None and (owner := folder.stat().st_uid) != user:
+        return f"The data folder {folder} belongs to another user (id {owner}); choose another one with --data-dir."
+    for entry in (*folder.iterdir(), *folder.glob("refreshing/*"), *folder.glob("shelf/*")):
+        if entry.name == "config.toml":  # the settings look at it themselves: it may well stand elsewhere
+            continue
+        if entry.is_symlink():
+            return f"{entry} is a link, and docworker does not write through links; delete it, or move the whole data folder."
+        if user is not None and entry.lstat().st_uid != user:
+            return f"{entry} belongs to another user; delete it, or choose another folder with --data-dir."
+    return None
+
+
 def examine(settings: Settings, *, fix: bool) -> list[Check]:
     """What is wrong with a data folder on which no daemon runs; with `fix`, a damaged catalog is made of what can be read."""
     from docworker.store.salvage import is_damaged, salvage
 
     folder, path = settings.data_dir, settings.data_dir / "catalog.sqlite"
+    if folder.exists() and (planted := _planted(folder)) is not None:
+        return [Check(name="data folder", ok=False, message=planted)]
     checks = [_folder_check(folder, fix=fix)]
     if not checks[0].ok or not path.exists():
         return checks
-    lock = FileLock(folder / "lock")
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -130,10 +184,17 @@ def _give_memory_back() -> None:
 
 async def _run(settings: Settings) -> None:
     stop = asyncio.Event()
+    token = None if settings.token is None else settings.token.get_secret_value()
+    desk, events = Desk(secrets.token_hex(8), settings.host, now_ms, token), Events()
+
+    def stop_now() -> None:
+        desk.stopping = True  # in the same moment: no editor is told that it is registered, and then left alone
+        stop.set()
+        _end_in_time()
+
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    desk = Desk(secrets.token_hex(8), settings.host, now_ms)
+            asyncio.get_running_loop().add_signal_handler(number, stop_now)
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
@@ -142,35 +203,68 @@ async def _run(settings: Settings) -> None:
         closing.callback((settings.data_dir / DAEMON_FILE).unlink, missing_ok=True)
         _log.info("docworker %s answers at http://%s:%s", __version__, settings.host, port)
         stopping = asyncio.create_task(stop.wait())
-        building = asyncio.create_task(_build(desk, settings, closing))
+        building = asyncio.create_task(_build(desk, settings, closing, events, stop_now))
         await asyncio.wait({stopping, building}, return_when=asyncio.FIRST_COMPLETED)
         if building.done():
             building.result()  # a store that cannot be opened ends the daemon here
         await stopping
         _log.info("stopping")
-        desk.stopping = True
+        (settings.data_dir / DAEMON_FILE).unlink(missing_ok=True)  # who starts another one now waits for this one's end
         building.cancel()
         await asyncio.gather(building, return_exceptions=True)
+        events.close()
         await runner.cleanup()  # requests under way are answered before what answers them is closed
     _log.info("stopped")
 
 
+def _end_in_time() -> None:
+    """See to it that the process ends soon, whatever a thread of it is at."""
+
+    def end() -> None:
+        _log.warning("stopped without waiting any longer; what was under way goes on at the next start")
+        logging.shutdown()
+        for child in multiprocessing.active_children():
+            child.kill()
+        os._exit(0)
+
+    timer = threading.Timer(_STOP_S, end)
+    timer.daemon = True
+    timer.start()
+
+
 async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
     """Answer HTTP from here on; also returns the port. Raises AlreadyRunning when it is taken."""
-    runner = web.AppRunner(application(desk), access_log=None, shutdown_timeout=_REQUESTS_GRACE_S)
+    runner = Runner(application(desk), shutdown_timeout_s=_REQUESTS_GRACE_S)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as error:
         await runner.cleanup()
+        other = await _neighbour(settings) if error.errno == errno.EADDRINUSE else None
+        why = (
+            (error.strerror or str(error)) if other is None else f"another docworker ({other}) answers there, for another folder"
+        )
+        what = "stop what uses it" if other is None else "stop that one"
         raise AlreadyRunning(
-            f"{settings.host}:{settings.port} cannot be listened at ({error.strerror}); stop what uses it, or choose "
-            "another port with --port (0 takes a free one)."
+            f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port "
+            "(0 takes a free one)."
         ) from None
     return runner, int(runner.addresses[0][1])
 
 
-async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> None:
+async def _neighbour(settings: Settings) -> str | None:
+    """The version of the docworker that answers where this one was to; None when it is something else."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    with suppress(ClientError, TimeoutError, ValueError, OSError):
+        async with (
+            ClientSession(timeout=ClientTimeout(total=_NEIGHBOUR_S)) as client,
+            client.get(f"http://{host}:{settings.port}/health", allow_redirects=False) as answer,
+        ):
+            return HealthResponse.model_validate_json(await answer.content.read(4_096)).version
+    return None
+
+
+async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events: Events, stop: Callable[[], None]) -> None:
     """Open the stores, begin to answer, and start what runs in the background."""
     from docworker.crawl.fetcher import Fetcher, FetchLimits
     from docworker.crawl.pacing import Pacer
@@ -183,6 +277,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
     from docworker.indexing.workers import ExtractionWorkers
     from docworker.jobs import Jobs, keep_running
     from docworker.service import Service
+    from docworker.sessions import Sessions, Terms
     from docworker.store.catalog import Catalog
     from docworker.store.frontier import FrontierLimits
 
@@ -214,7 +309,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         settings.down_pause_s,
     )
     listed = asyncio.Event()
-    tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed)
+    tools = Tools(catalog, shelf, fetcher, workers, limits, now_ms, lambda: model.model_id, listed, events)
     mender = Mender(tools)
     jobs = Jobs(tools, model, settings.data_dir, mender.mended)
 
@@ -227,11 +322,17 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         await sweep(tools, refreshing.values())
     for other in refreshing.values():
         await other.close()
+    terms = Terms(settings.session_lease_s, settings.stop_grace_s, settings.keep_alive)
+
+    sessions = Sessions(catalog, terms, events, busy=lambda: jobs.busy or model.at_work, now=now_ms)
+    await sessions.restore()
     desk.service = service = Service(
         catalog,
         shelf,
         jobs,
         model,
+        sessions,
+        events,
         data_dir=settings.data_dir,
         limits=frontier_limits,
         obey_robots=limits.obey_robots,
@@ -244,6 +345,8 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack) -> Non
         "embedding": lambda: embed_forever(tools, model, mender.mended),
         "shelf": shelf.tend_forever,
         "mending": mender.mend_forever,
+        "sessions": lambda: sessions.watch(stop),
+        "progress": service.tell_progress,
     }
     if settings.refresh_hours:
         loops["schedule"] = lambda: service.refresh_stale(settings.refresh_hours)
@@ -289,10 +392,11 @@ def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
 
 
 def _write_private(file: Path, text: str) -> None:
-    """Write a file that only the user reads: all of it or nothing."""
+    """Write a file that only the user reads: all of it or nothing, and not through a link."""
     scratch = file.with_suffix(".new")
-    scratch.touch(mode=0o600)
-    scratch.write_text(text, "utf-8")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+        new.write(text)
     scratch.replace(file)
 
 

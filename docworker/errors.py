@@ -3,9 +3,11 @@
 DocworkerError               str(error) is one sentence that a person can act on
 ├── InvalidRequest           the caller's input is wrong                          HTTP 400
 ├── SettingsError            a setting is unknown or out of range                 exit 2
-├── Forbidden                a Host or Origin that is not ours                    HTTP 403
+├── Unauthorized             the token is missing or wrong                        HTTP 401
+├── Forbidden                a Host, Origin or target address that is refused     HTTP 403
 ├── NotFound                 unknown docset, page or route                        HTTP 404
 ├── Conflict                 the request contradicts what is stored               HTTP 409
+├── TooSlow                  the request body does not come                       HTTP 408
 ├── TooLarge                 the request body is over the limit                   HTTP 413
 ├── NotJson                  the request body is not JSON by its content type     HTTP 415
 ├── SiteFailed               the documentation site failed                        HTTP 502
@@ -30,8 +32,12 @@ class SettingsError(DocworkerError):
     """A setting is unknown, malformed or out of range."""
 
 
+class Unauthorized(DocworkerError):
+    """The daemon asks for a token, and the request has none, or another one."""
+
+
 class Forbidden(DocworkerError):
-    """The request came with a Host or an Origin that this daemon does not serve."""
+    """The request came with a Host or an Origin that this daemon does not serve, or leads to an address that it never asks."""
 
 
 class NotFound(DocworkerError):
@@ -40,6 +46,10 @@ class NotFound(DocworkerError):
 
 class Conflict(DocworkerError):
     """The request contradicts what is stored."""
+
+
+class TooSlow(DocworkerError):
+    """The request body did not come in time."""
 
 
 class TooLarge(DocworkerError):
@@ -55,7 +65,7 @@ class SiteFailed(DocworkerError):
 
 
 class Unavailable(DocworkerError):
-    """The daemon is starting or stopping; the same request may be sent again soon."""
+    """The daemon is starting, stopping or busy; the same request may be sent again soon."""
 
 
 class AlreadyRunning(DocworkerError):

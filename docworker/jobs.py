@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from docworker.embedding.loader import ModelLoader
 from docworker.errors import StoreError
@@ -49,6 +50,15 @@ class Jobs:
     def running(self, docset_id: str) -> bool:
         """Whether a crawl or a refresh of this docset is under way."""
         return docset_id in self._running
+
+    def all_running(self) -> set[str]:
+        """Ids of the docsets that a crawl or a refresh is under way of."""
+        return set(self._running)
+
+    @property
+    def busy(self) -> bool:
+        """Whether work is under way, and does not wait: for a site that does not answer, for a disk that is full."""
+        return any(not work.paused and id_ not in self._troubles for id_, work in self._work.items())
 
     def refreshing(self, docset_id: str) -> bool:
         """Whether a refresh of this docset is under way, or waits for its turn."""
@@ -191,6 +201,7 @@ class Jobs:
                     elif not self._stopping.is_set() and self._asked_for(docset_id):
                         make = self._refresh_of(docset_id)
                     else:
+                        await self._tell_end(docset_id)
                         break
                 self._work[docset_id] = make()
         except asyncio.CancelledError:
@@ -200,11 +211,21 @@ class Jobs:
             reason = f"It stopped: {error}. It goes on at the next start."
             with suppress(StoreError):
                 await self._tools.catalog.write(docsets.set_state, docset_id, DocsetState.ERROR, reason, self._tools.now())
+            await self._tell_end(docset_id)
         finally:
             for of_docset in (self._troubles, self._again, self._work):
                 of_docset.pop(docset_id, None)
             del self._running[docset_id]
             self._on_page()
+
+    async def _tell_end(self, docset_id: str) -> None:
+        """Tell who listens what the docset came to."""
+        with suppress(StoreError):
+            docset = await self._tools.catalog.read(docsets.get, docset_id)
+            if docset is not None and docset.state in (DocsetState.READY, DocsetState.ERROR):
+                kind: Literal["ready", "failed"] = "ready" if docset.state is DocsetState.READY else "failed"
+                said = {"docsetId": docset_id, "status": docset.state.value, "message": docset.message}
+                self._tools.events.publish(kind, said, docset_id)
 
     async def _do(self, work: Crawl | Refresh) -> None:
         if isinstance(work, Crawl):

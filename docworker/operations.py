@@ -33,12 +33,15 @@ class Operation(Generic[Req, Res]):
 
         `from_strings`: the values stand in a path and a query string. Raises InvalidRequest naming the field.
         """
-        try:
-            validate = self.request.model_validate_strings if from_strings else self.request.model_validate
-            request = validate(dict(fields))
-        except ValidationError as error:
-            raise InvalidRequest(_explain(error, self.request)) from None
-        return await self.use_case(service, request)
+        return await self.use_case(service, validated(self.request, fields, from_strings=from_strings))
+
+
+def validated(request: type[Req], fields: Mapping[str, object], *, from_strings: bool) -> Req:
+    """The request that `fields` make. Raises InvalidRequest naming the field."""
+    try:
+        return (request.model_validate_strings if from_strings else request.model_validate)(dict(fields))
+    except ValidationError as error:
+        raise InvalidRequest(_explain(error, request)) from None
 
 
 # a table of different requests and responses: each row is checked where it is made
@@ -54,6 +57,21 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
     ),
     Operation("doctor", "POST", "/doctor", contract.DoctorRequest, contract.DoctorResponse, Service.doctor),
     Operation("why", "GET", "/why", contract.WhyRequest, contract.WhyResponse, Service.why),
+    Operation(
+        "session-register", "POST", "/session/register", contract.RegisterRequest, contract.RegisterResponse, Service.register
+    ),
+    Operation(
+        "session-heartbeat", "POST", "/session/heartbeat", contract.SessionRequest, contract.HeartbeatResponse, Service.heartbeat
+    ),
+    Operation(
+        "session-unregister",
+        "POST",
+        "/session/unregister",
+        contract.SessionRequest,
+        contract.UnregisterResponse,
+        Service.unregister,
+    ),
+    Operation("sessions", "GET", "/sessions", contract.SessionsRequest, contract.SessionsResponse, Service.sessions),
     Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, Service.delete),
 )
 

@@ -17,6 +17,8 @@ from docworker.contract import (
     DocsetResponse,
     DoctorRequest,
     DoctorResponse,
+    EventsRequest,
+    HeartbeatResponse,
     Incremental,
     IndexRequest,
     IndexResponse,
@@ -32,13 +34,20 @@ from docworker.contract import (
     RefreshReport,
     RefreshRequest,
     RefreshResponse,
+    RegisterRequest,
+    RegisterResponse,
     ResultResponse,
     RetrieveRequest,
     RetrieveResponse,
+    SessionRequest,
+    SessionResponse,
+    SessionsRequest,
+    SessionsResponse,
     SnippetResponse,
     StatusRequest,
     StatusResponse,
     StuckPage,
+    UnregisterResponse,
     WhyDocset,
     WhyRequest,
     WhyResponse,
@@ -47,11 +56,13 @@ from docworker.crawl.robots import Robots
 from docworker.crawl.rules import by_url, let_in
 from docworker.embedding.loader import ModelLoader
 from docworker.errors import Conflict, InvalidRequest, NotFound, ShelfDamaged, SiteFailed
+from docworker.events import Events
 from docworker.jobs import Jobs
-from docworker.model import Docset, DocsetState, Link, PageState, Snippet, digest
+from docworker.model import Docset, DocsetState, Link, PageState, Session, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
+from docworker.sessions import Sessions
 from docworker.settings import Ranking
-from docworker.store import docsets, frontier, pages, refreshes
+from docworker.store import chunks, docsets, frontier, pages, refreshes
 from docworker.store import robots as robots_store
 from docworker.store.catalog import Catalog
 from docworker.store.frontier import FrontierLimits
@@ -62,6 +73,7 @@ from docworker.urls import canonical, covers, default_allowed_path, in_scope, on
 
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
+_PROGRESS_S = 0.5
 _HOUR_MS = 60 * 60 * 1_000
 _LEAST_FREE_BYTES = 200 * 2**20
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
@@ -76,6 +88,8 @@ class Service:
         shelf: Shelf,
         jobs: Jobs,
         model: ModelLoader,
+        sessions: Sessions,
+        events: Events,
         *,
         data_dir: Path,
         limits: FrontierLimits,
@@ -87,6 +101,8 @@ class Service:
         self._shelf = shelf
         self._jobs = jobs
         self._model = model
+        self._sessions = sessions
+        self._events = events
         self._searcher = Searcher(catalog, shelf, model, ranking)
         self._data_dir = data_dir
         self._limits = limits
@@ -144,6 +160,7 @@ class Service:
         await self._catalog.write(docsets.delete, docset_id)
         await self._shelf.remove_docset(docset_id)
         _log.info("docset %s deleted", docset_id)
+        self._events.publish("deleted", {"docsetId": docset_id}, docset_id)
 
     # -- refreshing
 
@@ -257,6 +274,59 @@ class Service:
             truncated=answer.truncated,
         )
 
+    # -- sessions
+
+    async def register(self, request: RegisterRequest) -> RegisterResponse:
+        """Register an editor's session; one that is registered already beats."""
+        session = await self._sessions.register(request.session_id, request.client_type)
+        return RegisterResponse(success=True, session=_session(session), total_sessions=len(self._sessions))
+
+    async def heartbeat(self, request: SessionRequest) -> HeartbeatResponse:
+        """Renew a session's lease. Raises NotFound when it has ended."""
+        return HeartbeatResponse(success=True, session=_session(await self._sessions.heartbeat(request.session_id)))
+
+    async def unregister(self, request: SessionRequest) -> UnregisterResponse:
+        """End a session; with the last one the daemon stops, unless another one comes soon."""
+        existed = await self._sessions.unregister(request.session_id)
+        return UnregisterResponse(
+            success=True, existed=existed, remaining_sessions=len(self._sessions), should_stop=self._sessions.stop_is_due
+        )
+
+    async def sessions(self, _request: SessionsRequest) -> SessionsResponse:
+        """The editors that are connected."""
+        found = [_session(session) for session in self._sessions.all()]
+        return SessionsResponse(sessions=found, count=len(found))
+
+    # -- events
+
+    @property
+    def events(self) -> Events:
+        """What happens, as it happens."""
+        return self._events
+
+    async def progress(self, request: EventsRequest) -> list[DocsetResponse]:
+        """How things stand when somebody begins to listen. Raises NotFound for an unknown docset."""
+        return await self._chosen(request.docset_id, include_stuck=False)
+
+    async def tell_progress(self) -> None:
+        """Publish how far the docsets are that are worked on, for as long as somebody listens."""
+        told: dict[str, str] = {}
+        before: set[str] = set()
+        while True:
+            if self._events.heard:
+                at_work = self._jobs.all_running() | set(await self._catalog.read(chunks.docsets_waiting))
+                for docset in await self._catalog.read(docsets.all_docsets):
+                    if docset.id in told and docset.id not in at_work | before:
+                        continue
+                    found = (await self._describe(docset, include_stuck=False)).model_dump_json(by_alias=True)
+                    if told.get(docset.id) != found:
+                        self._events.publish("progress", found, docset.id)
+                        told[docset.id] = found
+                before = at_work
+            else:
+                told.clear()
+            await asyncio.sleep(_PROGRESS_S)
+
     # -- health
 
     async def doctor(self, request: DoctorRequest) -> DoctorResponse:
@@ -306,15 +376,15 @@ class Service:
 
     async def status(self, request: StatusRequest) -> StatusResponse:
         """Every docset, or one, with its numbers; and the state of the model. Raises NotFound for an unknown docset."""
-        if request.docset_id is not None:
-            chosen = [await self._docset(request.docset_id)]
-        else:
-            chosen = await self._catalog.read(docsets.all_docsets)
         return StatusResponse(
-            docsets=[await self._describe(docset, include_stuck=request.include_stuck) for docset in chosen],
+            docsets=await self._chosen(request.docset_id, include_stuck=request.include_stuck),
             model=ModelStatus(state=self._model.state.value, id=self._model.model_id, message=self._model.reason),
             size_bytes=await asyncio.to_thread(_size, self._data_dir),
         )
+
+    async def _chosen(self, docset_id: str | None, *, include_stuck: bool) -> list[DocsetResponse]:
+        all_or_one = await self._catalog.read(docsets.all_docsets) if docset_id is None else [await self._docset(docset_id)]
+        return [await self._describe(docset, include_stuck=include_stuck) for docset in all_or_one]
 
     async def docset(self, request: DocsetRequest) -> DocsetResponse:
         """One docset with its numbers. Raises NotFound."""
@@ -573,6 +643,15 @@ def _reopen_let_in(db: apsw.Connection, old: Docset, new: Docset) -> None:
     for page_id, url, state, _ in frontier.decided(db, old.id):
         if state == PageState.INDEXED and let_in(old, url) and not let_in(new, url):
             frontier.reopen_page(db, page_id)
+
+
+def _session(session: Session) -> SessionResponse:
+    return SessionResponse(
+        id=session.id,
+        client_type=session.client_type,
+        connected_at=session.connected_at,
+        last_heartbeat=session.last_heartbeat,
+    )
 
 
 def _done(page: Page | None) -> bool:

@@ -7,19 +7,23 @@ a typo must not be silently ignored.
 import difflib
 import ipaddress
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import platformdirs
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from docworker.errors import SettingsError
 
 ENV_PREFIX = "DOCWORKER_"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 Ranking = Literal["scored", "rrf", "words", "vectors"]
 
 
@@ -41,9 +45,19 @@ class Settings(BaseModel):
     cache_dir: Annotated[Folder, Field(description="folder of prepared embedding models; safe to delete")] = Field(
         default_factory=lambda: platformdirs.user_cache_path("docworker")
     )
-    host: Annotated[str, Field(description="address to listen on; loopback only")] = "127.0.0.1"
+    host: Annotated[str, Field(description="address to listen on; another than loopback only with a token")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535, description="port to listen on; 0 takes a free one")] = 7432
+    token: Annotated[
+        SecretStr | None,
+        Field(description="what every request has to show, as Authorization: Bearer TOKEN; needed beyond loopback"),
+    ] = None
     keep_alive: Annotated[bool, Field(description="do not stop when the last editor session ends")] = False
+    session_lease_s: Annotated[float, Field(gt=0, le=604_800, description="how long a session lives without a heartbeat")] = (
+        1_800.0
+    )
+    stop_grace_s: Annotated[
+        float, Field(ge=0, le=86_400, description="how long a new session is waited for when the last one has ended")
+    ] = 10.0
     model_dir: Annotated[Folder | None, Field(description="folder with all-MiniLM-L6-v2 as model.onnx or model.safetensors")] = (
         None
     )
@@ -80,15 +94,35 @@ class Settings(BaseModel):
     ] = "scored"
     log_level: Annotated[str, Field(pattern="^(debug|info|warning|error)$", description="lowest level logged")] = "info"
 
+    @field_validator("token")
+    @classmethod
+    def _hard_to_guess(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None and not _TOKEN.fullmatch(token.get_secret_value()):
+            raise ValueError("16 to 200 letters, digits and -._~+/= are expected, such as `openssl rand -hex 16` prints")
+        return token
+
     @field_validator("host")
     @classmethod
-    def _loopback(cls, host: str) -> str:
-        with suppress(ValueError):
-            if ipaddress.ip_address(host).is_loopback:
-                return host
-        if host == "localhost":
-            return host
-        raise ValueError("a loopback address is expected, such as 127.0.0.1, ::1 or localhost")
+    def _address(cls, host: str) -> str:
+        if not _HOST.fullmatch(host):
+            raise ValueError("an address is expected, such as 127.0.0.1, ::1 or localhost")
+        return host.lower()
+
+    @model_validator(mode="after")
+    def _no_strangers(self) -> Self:
+        if self.token is None and not is_loopback(self.host):
+            raise ValueError(
+                f"host: {self.host} can be reached by others, which needs a token; set one ({ENV_PREFIX}TOKEN, or token in"
+                " config.toml), or use a loopback address, such as 127.0.0.1, ::1 or localhost"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens there."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +170,36 @@ def load(flags: Mapping[str, object | None] | None = None, environ: Mapping[str,
         settings = Settings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        expected = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise SettingsError(f"{expected}.") from None
         name = str(first["loc"][0])
-        raise SettingsError(
-            f"{name} (from {origins[name]}): {first['msg'].removeprefix('Value error, ')}, got {first['input']!r}."
-        ) from error
+        got = "" if name == "token" else f", got {first['input']!r}"  # it is nobody's business, not even half of it
+        raise SettingsError(f"{name} (from {origins[name]}): {expected}{got}.") from None
     return Loaded(settings, origins)
 
 
 def _read_file(path: Path) -> dict[str, object]:
     try:
-        return tomllib.loads(path.read_text("utf-8"))
+        with path.open("rb") as file:
+            if (planted := _by_others(path.parent.stat(), os.fstat(file.fileno()))) is not None:
+                raise SettingsError(f"{path} is not used, for {planted}; make it yours alone, or delete it.")
+            return tomllib.load(file)
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
+
+
+def _by_others(folder: os.stat_result, file: os.stat_result) -> str | None:
+    """Why a file may say what others want; None when only the user, or root, can have written it."""
+    if not hasattr(os, "geteuid"):  # Windows keeps users' folders apart by itself
+        return None
+    if folder.st_uid not in (os.geteuid(), 0) or (folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX):
+        return "its folder is another user's, or anybody may write there"
+    if file.st_uid not in (os.geteuid(), 0) or file.st_mode & stat.S_IWOTH:
+        return "it is another user's, or anybody may write it"
+    return None
 
 
 def _nearest(name: str) -> str:

@@ -403,6 +403,10 @@ def test_a_wrong_method_is_answered_with_those_allowed(shared: Daemon, method: s
         {"Origin": "http://127.0.0.1.evil.example"},
         {"Origin": "http://localhost@evil.example"},
         {"Origin": "null"},
+        {"Origin": "http://localhost:3000"},
+        {"Host": "localhost:7432", "Origin": "https://localhost:7432"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"},
     ],
     ids=lambda headers: "-".join(f"{name} {value}" for name, value in headers.items()),
 )
@@ -412,13 +416,23 @@ def test_a_foreign_host_or_origin_is_forbidden_everywhere(
     assert_error(shared.request(method, path, headers=headers), 403, "does not answer to")
 
 
-@pytest.mark.parametrize("headers", [{"Host": "localhost"}, {"Host": "LOCALHOST:1"}, {"Origin": "http://localhost:3000"}, {}])
-def test_loopback_names_are_answered(shared: Daemon, headers: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "localhost"},
+        {"Host": "LOCALHOST:1"},
+        {"Host": "[::1]:7432"},
+        {"Host": "localhost:7432", "Origin": "http://localhost:7432"},
+        {},
+    ],
+)
+def test_loopback_names_and_pages_of_the_daemon_itself_are_answered(shared: Daemon, headers: dict[str, str]) -> None:
     assert shared.request("GET", "/health", headers=headers).status_code == 200
 
 
 def test_nothing_allows_other_sites_to_read(shared: Daemon) -> None:
-    response = shared.request("GET", "/health", headers={"Origin": "http://localhost:3000"})
+    response = shared.request("GET", "/health", headers={"Host": "localhost:1", "Origin": "http://localhost:1"})
+    assert response.status_code == 200
     assert "Access-Control-Allow-Origin" not in response.headers
 
 

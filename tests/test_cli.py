@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from cli.main import main
@@ -18,6 +19,14 @@ from tests.site import Answer, Site
 
 README = Path(__file__).parent.parent / "README.md"
 COMMANDS = sorted(main.commands)
+
+
+def leaves() -> Iterator[str]:
+    """Every command, with the subcommands of groups: `session register`."""
+    for name, command in sorted(main.commands.items()):
+        yield from (f"{name} {each}" for each in sorted(command.commands)) if isinstance(command, click.Group) else [name]
+
+
 Finished = subprocess.CompletedProcess[str]
 
 
@@ -88,9 +97,9 @@ def idle(make_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
 # -- every command
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", list(leaves()))
 def test_every_command_has_help_and_json(shared: Daemon, command: str) -> None:
-    said = done(run(shared, command, "--help"))
+    said = done(run(shared, *command.split(), "--help"))
     assert said.startswith(f"Usage: python -m cli {command}")
     assert "--json" in said
     assert len(said.split("\n")[2].strip()) > 10, "the help says what the command does"

@@ -35,6 +35,7 @@ from docworker.crawl.fetcher import Fetcher
 from docworker.daemon import now_ms
 from docworker.embedding import DIMENSIONS
 from docworker.errors import ShelfDamaged
+from docworker.events import Events
 from docworker.indexing.pipeline import CrawlLimits, Tools
 from docworker.indexing.reconcile import Mender, compare, sweep
 from docworker.indexing.workers import ExtractionWorkers
@@ -977,7 +978,7 @@ async def mend(folder: Path, meanwhile: Callable[[], None] = lambda: None) -> No
     catalog = await Catalog.open(folder / "catalog.sqlite")
     shelf = await _open_shelf(folder / "shelf", DIMENSIONS)
     nobody, none = cast(Fetcher, None), cast(ExtractionWorkers, None)
-    tools = Tools(catalog, shelf, nobody, none, cast(CrawlLimits, None), now_ms, lambda: None, asyncio.Event())
+    tools = Tools(catalog, shelf, nobody, none, cast(CrawlLimits, None), now_ms, lambda: None, asyncio.Event(), Events())
     mender = Mender(tools)
     try:
         try:

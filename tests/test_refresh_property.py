@@ -28,6 +28,7 @@ from docworker.crawl.pacing import Pacer
 from docworker.daemon import now_ms
 from docworker.embedding import DIMENSIONS, Embedder
 from docworker.embedding.loader import ModelLoader, ModelSource
+from docworker.events import Events
 from docworker.indexing import refresh
 from docworker.indexing.crawl import Crawl
 from docworker.indexing.embedding_loop import embed_waiting
@@ -400,7 +401,7 @@ class Workshop:
         shelf = await Shelf.open(path / "shelf", DIMENSIONS)
         limits = CrawlLimits(FrontierLimits(1_000, 100, 100), 4, 3, 2**30, True, 15)
         listed = asyncio.Event()
-        tools = Tools(catalog, shelf, self.fetcher, self.workers, limits, now_ms, lambda: self.model.model_id, listed)
+        tools = Tools(catalog, shelf, self.fetcher, self.workers, limits, now_ms, lambda: self.model.model_id, listed, Events())
         folder = Folder(self, path, tools)
         await folder.begin(max_pages)
         return folder

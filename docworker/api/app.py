@@ -1,12 +1,16 @@
 """The aiohttp application: routes from the table, who may ask, and the whole error policy.
 
-request → guard (Host, Origin) → errors (exception → status and one sentence) → operation → JSON
+request → errors (exception → status and one sentence) → guard (Host, Origin, token) → operation → JSON
 """
 
 import asyncio
+import hmac
+import ipaddress
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -14,7 +18,8 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from docworker import __version__
-from docworker.contract import HealthResponse
+from docworker.api.stream import stream
+from docworker.contract import EventsRequest, HealthResponse
 from docworker.errors import (
     Conflict,
     DocworkerError,
@@ -26,19 +31,24 @@ from docworker.errors import (
     SiteFailed,
     StoreError,
     TooLarge,
+    TooSlow,
+    Unauthorized,
     Unavailable,
 )  # fmt: skip
-from docworker.operations import OPERATIONS, Operation
+from docworker.operations import OPERATIONS, Operation, validated
 from docworker.service import Service
 
 _log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 2**20
-_RETRY_AFTER_S = "1"
+_BODY_S = 10.0
+_ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 _STATUS: tuple[tuple[type[DocworkerError], int], ...] = (
     (InvalidRequest, 400),
+    (Unauthorized, 401),
     (Forbidden, 403),
     (NotFound, 404),
     (Conflict, 409),
+    (TooSlow, 408),
     (TooLarge, 413),
     (NotJson, 415),
     (SiteFailed, 502),
@@ -47,6 +57,17 @@ _STATUS: tuple[tuple[type[DocworkerError], int], ...] = (
     (StoreError, 503),
 )
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+# What a page of another site may cause a browser to ask without naming itself; following a link to a page to read is none of it.
+_FOREIGN_SITES = frozenset({"cross-site", "same-site"})
+_HEADERS = {
+    "Server": "docworker",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -57,6 +78,7 @@ class Desk:
     instance: str
     host: str
     now: Callable[[], int]
+    token: str | None = None
     service: Service | None = None
     stopping: bool = False
 
@@ -68,7 +90,9 @@ def application(desk: Desk) -> web.Application:
     """The application, before anything heavy is loaded."""
     app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_errors, _guard])
     app[_DESK] = desk
+    app.on_response_prepare.append(_harden)
     app.router.add_get("/health", _health)
+    app.router.add_get("/events", _events)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _serve(operation))
     return app
@@ -77,35 +101,63 @@ def application(desk: Desk) -> web.Application:
 async def _health(request: web.Request) -> web.Response:
     desk = request.app[_DESK]
     response = HealthResponse(
-        status="ok", timestamp=desk.now(), version=__version__, instance=desk.instance, ready=desk.service is not None
+        status="ok",
+        timestamp=desk.now(),
+        version=__version__,
+        instance=desk.instance,
+        ready=desk.service is not None and not desk.stopping,
     )
     return _json(response)
 
 
+async def _events(request: web.Request) -> web.StreamResponse:
+    desk = request.app[_DESK]
+    asked = validated(EventsRequest, _from_query(request), from_strings=True)
+    service = _service(desk)
+    return await stream(request, service.events, desk.instance, asked.docset_id, lambda: service.progress(asked))
+
+
+async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
+    """Nothing may be kept, framed, or taken for something else."""
+    for name, value in _HEADERS.items():
+        if name == "Server" or name not in response.headers:
+            response.headers[name] = value
+
+
+def _service(desk: Desk) -> Service:
+    if desk.stopping or desk.service is None:
+        raise Unavailable(f"docworker is {'stopping' if desk.stopping else 'starting'}; try again in a second.")
+    return desk.service
+
+
+def _from_query(request: web.Request) -> dict[str, object]:
+    fields: dict[str, object] = {**request.match_info}
+    for key in request.query:
+        if key in fields or len(request.query.getall(key)) > 1:
+            raise InvalidRequest(f"{key}: given twice.")
+        fields[key] = request.query[key]
+    return fields
+
+
 def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
-        fields: dict[str, object] = {**request.match_info}
         from_strings = operation.method != "POST"
         if from_strings:
-            for key in request.query:
-                if key in fields or len(request.query.getall(key)) > 1:
-                    raise InvalidRequest(f"{key}: given twice.")
-                fields[key] = request.query[key]
+            fields = _from_query(request)
         else:
-            fields |= await _body(
-                request, may_be_empty=not any(info.is_required() for info in operation.request.model_fields.values())
-            )
-        desk = request.app[_DESK]
-        if desk.stopping or desk.service is None:
-            raise Unavailable(f"docworker is {'stopping' if desk.stopping else 'starting'}; try again in a second.")
-        return _json(await operation.run(desk.service, fields, from_strings=from_strings))
+            may_be_empty = not any(info.is_required() for info in operation.request.model_fields.values())
+            fields = {**request.match_info, **await _body(request, may_be_empty=may_be_empty)}
+        return _json(await operation.run(_service(request.app[_DESK]), fields, from_strings=from_strings))
 
     return handle
 
 
 async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, object]:
     try:
-        raw = await request.read()
+        async with asyncio.timeout(_BODY_S):
+            raw = await request.read()
+    except TimeoutError:
+        raise TooSlow(f"The body did not come within {_BODY_S:g} s.") from None
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge(f"The body is larger than {_MAX_BODY_BYTES} bytes.") from None
     if may_be_empty and not raw:
@@ -132,15 +184,32 @@ def _error(status: int, message: str, headers: Mapping[str, str] | None = None) 
 
 @web.middleware
 async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
-    """Refuse what a web page could send: a name that was bound to this address, or another site's form."""
-    own = _LOOPBACK | {request.app[_DESK].host}
-    host = _hostname("//" + request.headers.get(hdrs.HOST, ""))
-    if host not in own:
+    """Refuse what a web page could send: a name that was bound to this address, another site's form or script; and strangers."""
+    desk, headers = request.app[_DESK], request.headers
+    told = headers.getall(hdrs.HOST, [])
+    host = _hostname("//" + told[0]) if len(told) == 1 else None
+    if host is None or not _is_own(host, desk.host):
         raise Forbidden(f"This daemon does not answer to the host {str(host)[:100]!r}; use 127.0.0.1 or localhost.")
-    origin = request.headers.get(hdrs.ORIGIN)
-    if origin is not None and _hostname(origin) not in own:
+    origin = headers.get(hdrs.ORIGIN)
+    if origin is not None and origin.lower() != f"http://{told[0]}".lower():  # only its own page, at /docs
         raise Forbidden(f"This daemon does not answer to pages of {origin[:100]!r}.")
+    if headers.get("Sec-Fetch-Site") in _FOREIGN_SITES and headers.get("Sec-Fetch-Mode") != "navigate":
+        raise Forbidden("This daemon does not answer to pages of other sites.")
+    if desk.token is not None and not hmac.compare_digest(
+        headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape"), f"Bearer {desk.token}".encode()
+    ):
+        raise Unauthorized("This daemon asks for a token: send the header Authorization: Bearer TOKEN (setting token).")
     return await handler(request)
+
+
+def _is_own(host: str, bound: str) -> bool:
+    """Whether a request may name this host. A name can be bound to any address by who owns it, an address cannot."""
+    if host in _LOOPBACK or host == bound:
+        return True
+    with suppress(ValueError):
+        if ipaddress.ip_address(bound).is_unspecified:
+            return host == socket.gethostname().lower() or bool(ipaddress.ip_address(host))
+    return False
 
 
 def _hostname(url: str) -> str | None:
@@ -157,7 +226,7 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
         return await handler(request)
     except DocworkerError as error:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        return _error(status, str(error), {"Retry-After": _RETRY_AFTER_S} if status == 503 else None)
+        return _error(status, str(error), _ERROR_HEADERS.get(status))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         return _error(405, f"{request.method} is not possible here; use {allowed}.", {"Allow": allowed})

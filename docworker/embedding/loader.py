@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -22,6 +23,7 @@ from docworker.errors import ModelUnavailable
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 900.0  # for preparing: a download of 90 MB over a slow line
 _NICENESS = 10
+_AT_WORK_S = 5.0  # after a batch began: it takes a second or two, and the next one follows
 
 
 class ModelState(StrEnum):
@@ -57,12 +59,18 @@ class ModelLoader:
         self.state = ModelState.LOADING
         self.reason: str | None = None
         self.ready = asyncio.Event()
+        self._last_batch_s = float("-inf")
         self.decided = asyncio.Event()  # there is a model, or it is known why not
 
     @property
     def model_id(self) -> str | None:
         """The id of the model in use, None until it is ready."""
         return self._embedder.model_id if self._embedder else None
+
+    @property
+    def at_work(self) -> bool:
+        """Whether vectors are being made, and not only for a question."""
+        return time.monotonic() - self._last_batch_s < _AT_WORK_S
 
     async def load_forever(self) -> None:
         """Load the model; while there is none, look again every `retry_s`. Ends when it is loaded."""
@@ -100,6 +108,7 @@ class ModelLoader:
         if self._embedder is None:
             raise ModelUnavailable("The embedding model is not loaded yet.")
         loop = asyncio.get_running_loop()
+        self._last_batch_s = time.monotonic()
         shares = [texts[start :: self._batch_threads] for start in range(self._batch_threads)]
         done = await asyncio.gather(*(loop.run_in_executor(self._batches, self._run, self._embedder, share) for share in shares))
         vectors: list[bytes] = [b""] * len(texts)

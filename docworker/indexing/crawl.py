@@ -212,6 +212,9 @@ class Crawl:
             await self._tools.catalog.write(frontier.give_back, claimed)
             raise
         _log.info("page %s: %s, all in %.2f s", claimed.url, said, time.monotonic() - begin)
+        page = await self._tools.catalog.read(pages.by_url, self._docset.id, claimed.url)
+        told = {"docsetId": self._docset.id, "url": claimed.url, "status": page.state.value if page else None, "message": said}
+        self._tools.events.publish("page", told, self._docset.id)
 
     async def _failed(self, claimed: Claim, asked: Asked, failed: Failed, begin: float) -> str:
         """The page could not be had: its own failure when the site answers otherwise, else the docset pauses."""

@@ -25,6 +25,7 @@ from docworker.crawl import rules
 from docworker.crawl.fetcher import Fetcher
 from docworker.crawl.robots import Robots
 from docworker.errors import ExtractionFailed
+from docworker.events import Events
 from docworker.indexing.decide import rules_hash
 from docworker.indexing.workers import ExtractionWorkers
 from docworker.model import (
@@ -71,7 +72,7 @@ class CrawlLimits:
 @dataclass(frozen=True, slots=True)
 class Tools:
     """What a crawl works with. `model_id` tells the model in use, None while there is none; `listed` is set when new
-    chunks are listed in the catalog, so that their vectors can be made.
+    chunks are listed in the catalog, so that their vectors can be made; `events` hears of every page.
 
     A refresh keeps its notes in a catalog of its own: `served` is then the one that questions are answered from, which tells
     what was known before, or with `full` only which chunks are on the shelf.
@@ -85,6 +86,7 @@ class Tools:
     now: Callable[[], int]
     model_id: Callable[[], str | None]
     listed: asyncio.Event
+    events: Events
     served: Catalog | None = None
     full: bool = False
 

@@ -70,7 +70,12 @@ class Refresh:
     @property
     def active(self) -> bool:
         """Whether it runs, and does not wait for its site."""
-        return self._running and not (self._crawl is not None and self._crawl.paused)
+        return self._running and not self.paused
+
+    @property
+    def paused(self) -> bool:
+        """Whether its site does not answer, and is left alone for a while."""
+        return self._crawl is not None and self._crawl.paused
 
     async def progress(self) -> Progress:
         """How far it is."""

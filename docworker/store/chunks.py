@@ -115,6 +115,11 @@ def waiting(db: apsw.Connection, after_seq: Mapping[str, int], limit: int) -> li
     return []
 
 
+def docsets_waiting(db: apsw.Connection) -> list[str]:
+    """Ids of the docsets that have chunks whose vector is not on the shelf."""
+    return [str(id_) for (id_,) in db.execute("SELECT DISTINCT docset_id FROM chunks WHERE embedded = 0")]
+
+
 def mark_embedded(db: apsw.Connection, ids: Sequence[str]) -> list[str]:
     """Note that vectors are on the shelf; returns the ids that are listed no more."""
     gone = []
