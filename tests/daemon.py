@@ -15,6 +15,7 @@ from cli.client import find
 from docworker.settings import load
 
 _START_S = 60.0
+_BUSY_S = 5.0
 # Python that, run first (as sitecustomize, or before the program), makes the installed weights as if they were not there.
 HIDE_MODEL_PACKAGE = """
 import sys
@@ -58,6 +59,8 @@ class Daemon:
         self.settings = load(environ=self.environment).settings
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
+        # no certificates are read (30 ms each time), and no connection is kept that another run of the daemon had
+        self._http = httpx.Client(verify=False, trust_env=False, timeout=120, limits=httpx.Limits(max_keepalive_connections=0))
 
     def start(self) -> None:
         """Start the process and wait until it serves more than /health."""
@@ -72,6 +75,7 @@ class Daemon:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the daemon ended with {self.process.returncode}: {self.log()[-2000:]}")
             time.sleep(0.02)
+        self.end(signal.SIGKILL)
         raise RuntimeError(f"the daemon is not ready after {_START_S} s: {self.log()[-2000:]}")
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
@@ -94,15 +98,22 @@ class Daemon:
 
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         """One request, whatever comes back."""
-        return httpx.request(method, self.url + path, timeout=120, **arguments)
+        return self._http.request(method, self.url + path, **arguments)
 
     def get(self, path: str, **query: Any) -> Any:
         """The JSON of a successful GET."""
-        return self.request("GET", path, params=query).raise_for_status().json()
+        return self._answered("GET", path, params=query)
 
     def post(self, path: str, **body: Any) -> Any:
         """The JSON of a successful POST."""
-        return self.request("POST", path, json=body).raise_for_status().json()
+        return self._answered("POST", path, json=body)
+
+    def _answered(self, method: str, path: str, **arguments: Any) -> Any:
+        """What a client gets that asks again after a 503: soon after a start the index is being looked at."""
+        deadline = time.monotonic() + _BUSY_S
+        while (answer := self.request(method, path, **arguments)).status_code == 503 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return answer.raise_for_status().json()
 
     def wait_ready(self, docset_id: str, *, vectors: bool = False, timeout_s: float = 120) -> Any:
         """The docset once its crawl has ended (and every vector is there)."""
