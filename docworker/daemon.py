@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -138,7 +139,7 @@ def examine(settings: Settings, *, fix: bool) -> list[Check]:
     folder, path = settings.data_dir, settings.data_dir / "catalog.sqlite"
     if folder.exists() and (planted := _planted(folder)) is not None:
         return [Check(name="data folder", ok=False, message=planted)]
-    checks = [_folder_check(folder, fix=fix)]
+    checks = [_folder_check(folder, fix=fix), _port_check(settings)]
     if not checks[0].ok or not path.exists():
         return checks
     lock = FileLock(folder / _LOCK)
@@ -173,6 +174,19 @@ def _folder_check(folder: Path, *, fix: bool) -> Check:
         message = f"{folder} {'was' if fix else 'is'} open to other users (mode {mode:o})."
         return Check(name="data folder", ok=fix, message=message, fixed=fix)
     return Check(name="data folder", ok=True, message=f"{folder} is private and can be written.")
+
+
+def _port_check(settings: Settings) -> Check:
+    at = f"{settings.host}:{settings.port}"
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as tried:
+            if os.name == "posix":  # as the daemon does: what only waits for its last packets is no obstacle
+                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((settings.host, settings.port))
+    except OSError as error:
+        return Check(name="port", ok=False, message=asyncio.run(_not_listening(settings, error)))
+    return Check(name="port", ok=True, message=f"{at} is free.")
 
 
 def _give_memory_back() -> None:
@@ -240,16 +254,19 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
         await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as error:
         await runner.cleanup()
-        other = await _neighbour(settings) if error.errno == errno.EADDRINUSE else None
-        why = (
-            (error.strerror or str(error)) if other is None else f"another docworker ({other}) answers there, for another folder"
-        )
-        what = "stop what uses it" if other is None else "stop that one"
-        raise AlreadyRunning(
-            f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port "
-            "(0 takes a free one)."
-        ) from None
+        raise AlreadyRunning(await _not_listening(settings, error)) from None
     return runner, int(runner.addresses[0][1])
+
+
+async def _not_listening(settings: Settings, error: OSError) -> str:
+    """Why the port cannot be had, and what to do."""
+    other = await _neighbour(settings) if error.errno == errno.EADDRINUSE else None
+    why = (error.strerror or str(error)) if other is None else f"another docworker ({other}) answers there, for another folder"
+    what = "stop what uses it" if other is None else "stop that one"
+    return (
+        f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port (0 takes a"
+        " free one)."
+    )
 
 
 async def _neighbour(settings: Settings) -> str | None:

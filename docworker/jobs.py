@@ -140,6 +140,9 @@ class Jobs:
             await asyncio.wait_for(self._mended.wait(), _MENDING_S)
         await self._tools.shelf.catch_up()
         found = await compare(self._tools)
+        if found.misnoted:  # a vector may have been made between the two looks: what is wrong stays wrong
+            again = await compare(self._tools)
+            found = replace(again, misnoted=found.misnoted & again.misnoted)
         if self._running:  # what they are at stands on the shelf before it is listed
             return replace(found, unknown=frozenset()), False
         if not fix or found.agree:

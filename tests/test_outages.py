@@ -1176,7 +1176,7 @@ def test_doctor_sees_and_mends_what_another_program_took_off_the_shelf(shared: D
     assert (doctor.exit_code, doctor.stderr) == (0, "")
     assert re.search(r"mended +index: ", doctor.stdout)
     doctor = command(shared, "doctor")
-    assert doctor.exit_code == 0
+    assert doctor.exit_code == 0, doctor.stdout
     shared.wait_ready(docset_id, vectors=True, timeout_s=20)
     wait_until(lambda: shelf_agrees(shared.settings.data_dir, docset_id), "the agreement of shelf and catalog", 20)
     assert found(shared, docset_id) == told(version=1)
