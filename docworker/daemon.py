@@ -186,7 +186,7 @@ def _port_check(settings: Settings) -> Check:
             tried.bind((settings.host, settings.port))
     except OSError as error:
         return Check(name="port", ok=False, message=asyncio.run(_not_listening(settings, error)))
-    return Check(name="port", ok=True, message=f"{at} is free.")
+    return Check(name="port", ok=True, message=f"{at} is free." if settings.port else "A free one is taken at the start.")
 
 
 def _give_memory_back() -> None:

@@ -18,6 +18,7 @@ import lancedb
 import psutil
 import pytest
 
+from docworker import __version__
 from docworker.store.shelf import Shelf
 from tests.daemon import Daemon
 from tests.site import Answer, Site
@@ -265,6 +266,25 @@ def test_a_port_that_is_taken_is_said(make_daemon: Callable[..., Daemon]) -> Non
         assert not (daemon.settings.data_dir / "daemon.json").exists()
     with daemon:  # nothing stays behind that keeps the next start from working
         assert daemon.url.endswith(f":{port}")
+
+
+def test_a_port_that_another_docworker_has_is_said_and_doctor_sees_it_too(make_daemon: Callable[..., Daemon]) -> None:
+    with make_daemon("one") as one:
+        port = int(one.url.rpartition(":")[2])
+        other = make_daemon("other", port=port)
+        refused = serve_again(other)
+        assert refused.returncode == 1
+        assert f"127.0.0.1:{port} cannot be listened at: another docworker ({__version__}) answers there" in refused.stderr
+        doctor = subprocess.run(
+            [sys.executable, "-m", "cli", "doctor"],
+            env=other.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert doctor.returncode == 1
+        assert f"wrong   port: 127.0.0.1:{port} cannot be listened at: another docworker" in doctor.stdout
 
 
 def test_worker_processes_end_soon_after_their_daemon_was_killed(make_daemon: Callable[..., Daemon]) -> None:

@@ -1186,4 +1186,4 @@ def test_doctor_sees_and_mends_what_another_program_took_off_the_shelf(shared: D
 def test_doctor_without_a_daemon_finds_nothing_wrong_with_a_folder_at_rest(copied: Daemon) -> None:
     doctor = command(copied, "doctor")
     assert (doctor.exit_code, doctor.stderr) == (0, "")
-    assert doctor.stdout.count("\n") == 3
+    assert doctor.stdout.count("\n") == 4
