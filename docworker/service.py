@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -74,6 +75,7 @@ from docworker.urls import canonical, covers, default_allowed_path, in_scope, on
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
 _PROGRESS_S = 0.5
+_SIZE_S = 5.0
 _HOUR_MS = 60 * 60 * 1_000
 _LEAST_FREE_BYTES = 200 * 2**20
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
@@ -108,6 +110,7 @@ class Service:
         self._limits = limits
         self._obey_robots = obey_robots
         self._now = now
+        self._size, self._sized_s = 0, float("-inf")
         self._indexing = asyncio.Lock()  # two requests for the same site make one docset
 
     # -- indexing
@@ -379,8 +382,14 @@ class Service:
         return StatusResponse(
             docsets=await self._chosen(request.docset_id, include_stuck=request.include_stuck),
             model=ModelStatus(state=self._model.state.value, id=self._model.model_id, message=self._model.reason),
-            size_bytes=await asyncio.to_thread(_size, self._data_dir),
+            size_bytes=await self._folder_size(),
         )
+
+    async def _folder_size(self) -> int:
+        """Bytes on disk, as of some seconds ago at most: there may be thousands of files."""
+        if (now_s := time.monotonic()) - self._sized_s >= _SIZE_S:
+            self._sized_s, self._size = now_s, await asyncio.to_thread(_size, self._data_dir)
+        return self._size
 
     async def _chosen(self, docset_id: str | None, *, include_stuck: bool) -> list[DocsetResponse]:
         all_or_one = await self._catalog.read(docsets.all_docsets) if docset_id is None else [await self._docset(docset_id)]
