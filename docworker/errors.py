@@ -3,7 +3,7 @@
 DocworkerError               str(error) is one sentence that a person can act on
 ├── InvalidRequest           the caller's input is wrong                          HTTP 400
 ├── SettingsError            a setting is unknown or out of range                 exit 2
-├── Forbidden                a Host or Origin that is not ours                    HTTP 403
+├── Forbidden                a Host or Origin that is not ours, a seed inside     HTTP 403
 ├── NotFound                 unknown docset, page or route                        HTTP 404
 ├── Conflict                 the request contradicts what is stored               HTTP 409
 ├── TooLarge                 the request body is over the limit                   HTTP 413
@@ -31,7 +31,7 @@ class SettingsError(DocworkerError):
 
 
 class Forbidden(DocworkerError):
-    """The request came with a Host or an Origin that this daemon does not serve."""
+    """The request came with a Host or an Origin that this daemon does not serve, or names a site where it must not go."""
 
 
 class NotFound(DocworkerError):

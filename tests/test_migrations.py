@@ -293,9 +293,7 @@ def differing(one: Mapping[str, list[tuple[Any, ...]]], other: Mapping[str, list
 
 def through(daemon: Daemon, proxy: str) -> Daemon:
     """The daemon, which reaches `http://manual.test` through this proxy."""
-    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    daemon.environment = {key: value for key, value in daemon.environment.items() if key.lower() not in names}
-    daemon.environment |= {"http_proxy": proxy, "no_proxy": "127.0.0.1"}
+    daemon.environment |= {"DOCWORKER_PROXY": proxy}
     return daemon
 
 

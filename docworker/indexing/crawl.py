@@ -108,7 +108,10 @@ class Crawl:
         """
         self._on_page = on_page
         tools, id_ = self._tools, self._docset.id
-        self._access = await (tools.served or tools.catalog).read(access.of, id_) or self._access
+        told: Access | None = await (tools.served or tools.catalog).read(
+            access.of, id_
+        )  # the catalog of a refresh has no headers
+        self._access = told or self._access
         await tools.catalog.write(frontier.release, id_)
         await tools.catalog.write(docsets.set_state, id_, DocsetState.INDEXING, None, tools.now())
         self._size = await tools.catalog.read(frontier.size, id_)
