@@ -77,7 +77,8 @@ def carried(address: IPv6Address) -> tuple[IPv4Address, ...]:
     """The IPv4 addresses that an IPv6 address leads to: mapped, compatible, NAT64 (RFC 6052, 8215), 6to4, Teredo."""
     number = int(address)
     low = IPv4Address(number & 0xFFFFFFFF)
-    if address.ipv4_mapped is not None or address in _COMPATIBLE or address in _NAT64:
+    compatible = address in _COMPATIBLE and number > 1  # `::` and `::1` are themselves
+    if address.ipv4_mapped is not None or compatible or address in _NAT64:
         return (low,)
     if address in _LOCAL_NAT64:  # the network may be cut at /96, or at /48, where 8 bits stand between the halves
         high = IPv4Address((number >> 48 & 0xFFFF0000) | (number >> 40 & 0xFFFF))

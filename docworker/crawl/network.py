@@ -60,8 +60,10 @@ class Network:
                     addresses = await self.look_up(host, 0)
             except (OSError, TimeoutError, UnicodeError):
                 return None
+        if not addresses:
+            return None
         said = [refused(host, address, inside=True) for address in addresses]
-        if addresses and None not in said:
+        if None not in said:
             raise Forbidden(str(said[0]))
         kinds = {kind(address) for address in addresses}
         return literal(host) is None and not is_this_machine(host) and Kind.PRIVATE in kinds and Kind.PUBLIC not in kinds
