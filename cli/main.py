@@ -5,6 +5,7 @@ import json
 import math
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -39,6 +40,7 @@ from docworker.settings import Loaded, Settings, load
 
 P = ParamSpec("P")
 _POLL_S = 0.5
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 no_start_option = click.option("--no-start", is_flag=True, help="Fail instead of starting the daemon when none answers.")
@@ -154,6 +156,32 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
             time.sleep(_POLL_S)
 
 
+def _headers(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
+    """What `--header` says; None when it is not given. An error never shows what stands there, which may be a secret."""
+    found: dict[str, str] = {}
+    for line in given:
+        name, colon, value = line.partition(":")
+        if not line.strip():
+            continue
+        if not colon or not name.strip():
+            raise click.BadParameter("'Name: value' is expected.", context, parameter)
+        found[name.strip()] = value.strip()
+    return found if given else None
+
+
+def _headers_env(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
+    found: dict[str, str] = {}
+    for line in given:
+        name, mark, variable = line.partition("=")
+        if not mark or not name.strip() or not _VARIABLE.fullmatch(variable.strip()):
+            raise click.BadParameter("'Name=VARIABLE' is expected.", context, parameter)
+        value = os.environ.get(variable.strip())
+        if not value:
+            raise click.BadParameter("the environment variable that is named is not set.", context, parameter)
+        found[name.strip()] = value.strip()
+    return found or None
+
+
 @main.command()
 @click.argument("url")
 @click.option("--name", help="Name of the docset (default: the site's title).")
@@ -161,6 +189,22 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
 @click.option("--max-pages", type=click.IntRange(1), help="Most pages to keep of this docset.")
 @click.option("--include", multiple=True, metavar="PATTERN", help="Path to take though it would be left out, as '/_modules/*'.")
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Path to leave out, as '/old/*'; both may be given again.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="'NAME: VALUE'",
+    callback=_headers,
+    help="Send this to the site, and to no other; may be given again. '' removes all.",
+)
+@click.option(
+    "--header-env",
+    "headers_env",
+    multiple=True,
+    metavar="NAME=VARIABLE",
+    callback=_headers_env,
+    help="The same, of the value that this environment variable has.",
+)
 @click.option("--no-wait", is_flag=True, help="Return when the first page is indexed.")
 @no_start_option
 @json_option
@@ -172,6 +216,8 @@ def index(
     max_pages: int | None,
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    headers: dict[str, str] | None,
+    headers_env: dict[str, str] | None,
     no_wait: bool,
     no_start: bool,
     as_json: bool,
@@ -190,6 +236,7 @@ def index(
         "maxPages": max_pages,
         "include": list(include) or None,
         "exclude": list(exclude) or None,
+        "headers": None if headers is None and headers_env is None else (headers or {}) | (headers_env or {}),
     }
     client = Client(_address(no_start=no_start))
     made = IndexResponse.model_validate_json(client.call("POST", "/index", body))

@@ -4,6 +4,7 @@ Unknown request fields are refused; `null` for an optional field means the same 
 names are never changed or removed; new ones stand beside them.
 """
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
@@ -12,6 +13,7 @@ from pydantic.alias_generators import to_camel
 from docworker.model import DocsetState, PageState, Reason
 
 MAX_QUERY_CHARS = 8_192
+MAX_HEADERS = 20
 
 
 def _whole(value: object) -> object:
@@ -28,6 +30,35 @@ Hours = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=Fa
 
 
 Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
+
+# RFC 9110 sections 5.1 and 5.5, of whose values only those that every server reads the same.
+_NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"), re.compile(r"[!-~]([\t -~]{0,4094}[!-~])?")
+# What the request itself says: where it goes, how it is framed, and which part or form of the page is wanted.
+_NOT_GIVEN = re.compile(
+    r"host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|accept-encoding|range|if-.*",
+    re.IGNORECASE,
+)
+
+
+def _sendable(headers: object) -> object:
+    """Headers as a site can be sent them. What is wrong is said without any of their values, nor what may be one."""
+    if not isinstance(headers, dict):
+        raise ValueError('an object of names and values, such as {"Authorization": "Bearer …"}')
+    if len(headers) > MAX_HEADERS:
+        raise ValueError(f"at most {MAX_HEADERS} headers")
+    for number, (name, value) in enumerate(headers.items(), 1):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            raise ValueError(f"names of letters, digits and !#$%&'*+-.^_`|~, which that of header {number} is not")
+        if _NOT_GIVEN.fullmatch(name):
+            raise ValueError(f"headers that docworker does not set itself, which {name} is")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise ValueError(f"1 to 4,096 printable ASCII characters as the value of {name}, with no blank at its ends")
+    if len({name.lower() for name in headers}) < len(headers):
+        raise ValueError("each header once, in upper or lower case")
+    return headers
+
+
+Headers = Annotated[dict[str, str], BeforeValidator(_sendable)]
 
 
 class _Model(BaseModel):
@@ -66,7 +97,8 @@ class IndexRequest(_Request):
     """Index a documentation site.
 
     Patterns are matched against a page's whole path, with its query: `*` is any text, `?` a character, `[…]` one of several.
-    What `exclude` matches is left out; what `include` matches is taken although docworker would leave it out.
+    What `exclude` matches is left out; what `include` matches is taken although docworker would leave it out. `headers` are sent
+    to the site itself with every request; without them those given before stay, and an empty object removes them.
     """
 
     base_url: Text
@@ -77,6 +109,7 @@ class IndexRequest(_Request):
     max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
     include: Patterns | None = None
     exclude: Patterns | None = None
+    headers: Annotated[Headers | None, Field(repr=False)] = None
 
 
 class IndexResponse(_Model):
@@ -213,7 +246,8 @@ class RefreshReport(_Model):
 
 
 class DocsetResponse(_Model):
-    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when all of it was last crawled.
+    """A docset; `message` says why it failed or which limit it reached, `crawled_at` when all of it was last crawled. Of the
+    request headers that were given for it only the names are told.
 
     While it is refreshed, `refresh` says how far that is, and everything else is about what is served meanwhile.
     """
@@ -225,6 +259,7 @@ class DocsetResponse(_Model):
     allowed_paths: list[str]
     include: list[str]
     exclude: list[str]
+    header_names: list[str]
     language: str | None
     created_at: int
     updated_at: int

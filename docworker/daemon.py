@@ -284,6 +284,7 @@ async def _neighbour(settings: Settings) -> str | None:
 async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events: Events, stop: Callable[[], None]) -> None:
     """Open the stores, begin to answer, and start what runs in the background."""
     from docworker.crawl.fetcher import Fetcher, FetchLimits
+    from docworker.crawl.network import Network
     from docworker.crawl.pacing import Pacer
     from docworker.embedding import DIMENSIONS
     from docworker.embedding.loader import ModelLoader, ModelSource
@@ -313,7 +314,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events
         settings.max_rest_s,
     )
     pacer = Pacer(settings.requests_per_host, settings.pause_s)
-    fetcher = await closing.enter_async_context(Fetcher(fetch_limits, pacer))
+    fetcher = await closing.enter_async_context(Fetcher(fetch_limits, pacer, Network(proxy=settings.proxy)))
     workers = ExtractionWorkers(settings.extract_workers, settings.extract_timeout_s)
     closing.callback(workers.close)
     frontier_limits = FrontierLimits(settings.max_pages, settings.max_depth, settings.max_queries_per_path)
@@ -343,19 +344,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events
 
     sessions = Sessions(catalog, terms, events, busy=lambda: jobs.busy or model.at_work, now=now_ms)
     await sessions.restore()
-    desk.service = service = Service(
-        catalog,
-        shelf,
-        jobs,
-        model,
-        sessions,
-        events,
-        data_dir=settings.data_dir,
-        limits=frontier_limits,
-        obey_robots=limits.obey_robots,
-        ranking=settings.ranking,
-        now=now_ms,
-    )
+    desk.service = service = Service(tools, jobs, model, sessions, data_dir=settings.data_dir, ranking=settings.ranking)
     _log.info("ready")
     loops: dict[str, Callable[[], Awaitable[None]]] = {
         "model": model.load_forever,
@@ -405,7 +394,8 @@ def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
         handlers.append(logging.StreamHandler())
     logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
     logging.raiseExceptions = False  # a log that cannot be written is no reason to write to stderr, once a line
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # the page's own line says the same and more
+    for library in ("httpx", "httpcore"):  # the page's own line says the same and more, and no cookie of a private site
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _write_private(file: Path, text: str) -> None:

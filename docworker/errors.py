@@ -4,7 +4,7 @@ DocworkerError               str(error) is one sentence that a person can act on
 ├── InvalidRequest           the caller's input is wrong                          HTTP 400
 ├── SettingsError            a setting is unknown or out of range                 exit 2
 ├── Unauthorized             the token is missing or wrong                        HTTP 401
-├── Forbidden                a Host, Origin or target address that is refused     HTTP 403
+├── Forbidden                a Host or Origin that is not ours, a seed inside     HTTP 403
 ├── NotFound                 unknown docset, page or route                        HTTP 404
 ├── Conflict                 the request contradicts what is stored               HTTP 409
 ├── TooSlow                  the request body does not come                       HTTP 408
@@ -37,7 +37,7 @@ class Unauthorized(DocworkerError):
 
 
 class Forbidden(DocworkerError):
-    """The request came with a Host or an Origin that this daemon does not serve, or leads to an address that it never asks."""
+    """The request came with a Host or an Origin that this daemon does not serve, or names a site where it must not go."""
 
 
 class NotFound(DocworkerError):

@@ -32,7 +32,7 @@ class PageState(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a page is not indexed: rightly left out, or (the last three) failed."""
+    """Why a page is not indexed: rightly left out, or (the last four) failed."""
 
     GONE = "gone"
     FORBIDDEN = "forbidden"
@@ -51,6 +51,7 @@ class Reason(StrEnum):
     LANGUAGE = "other-language"
     EXCLUDED = "excluded"
     LIMIT = "limit"
+    ADDRESS = "address"
     NO_ANSWER = "no-answer"
     SERVER_ERROR = "server-error"
     EXTRACTION = "extraction"
@@ -191,6 +192,7 @@ class Refused:
 class Failed:
     """The page could not be had although it should exist; a later attempt may succeed.
 
+    With the reason ADDRESS it was not asked, because its host leads where docworker must not go; that is no outage of the site.
     `retry_after_s`: the site asked to be left alone for so long, which is longer than a request waits.
     """
 

@@ -92,6 +92,8 @@ def _explain(error: ValidationError, request: type[BaseModel]) -> str:
             expected = f"at most {first['ctx']['max_length']} {_things(first['type'])}"
         case _:
             expected = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if first["loc"][:1] == ("headers",):  # what was given there is a secret
+        return f"{field}: expected {expected}."
     return f"{field}: expected {expected}, got {_shown(first['input'])}."
 
 

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,18 +57,17 @@ from docworker.crawl.rules import by_url, let_in
 from docworker.embedding.loader import ModelLoader
 from docworker.errors import Conflict, InvalidRequest, NotFound, ShelfDamaged, SiteFailed
 from docworker.events import Events
+from docworker.indexing.pipeline import Tools
 from docworker.jobs import Jobs
-from docworker.model import Docset, DocsetState, Link, PageState, Session, Snippet, digest
+from docworker.model import Access, Docset, DocsetState, Link, PageState, Reason, Session, Snippet, digest
 from docworker.retrieval.search import Question, Searcher
 from docworker.sessions import Sessions
 from docworker.settings import Ranking
-from docworker.store import chunks, docsets, frontier, pages, refreshes
+from docworker.store import access, chunks, docsets, frontier, pages, refreshes
 from docworker.store import robots as robots_store
-from docworker.store.catalog import Catalog
 from docworker.store.frontier import FrontierLimits
 from docworker.store.pages import Page, Trace
 from docworker.store.refreshes import Begun
-from docworker.store.shelf import Shelf
 from docworker.urls import canonical, covers, default_allowed_path, in_scope, on_site, origin, path_of
 
 _log = logging.getLogger(__name__)
@@ -78,6 +76,8 @@ _PROGRESS_S = 0.5
 _SIZE_S = 5.0
 _HOUR_MS = 60 * 60 * 1_000
 _LEAST_FREE_BYTES = 200 * 2**20
+# What a site may have answered only because it did not know who asks; some send such a reader to their login page.
+_MAY_WANT_LOGIN = (Reason.FORBIDDEN, Reason.GONE, Reason.MOVED_OUT, Reason.REDIRECTS)
 _FINAL = frozenset({PageState.INDEXED, PageState.SKIPPED, PageState.ERROR})
 
 
@@ -85,31 +85,20 @@ class Service:
     """All that docworker does for whoever asks."""
 
     def __init__(
-        self,
-        catalog: Catalog,
-        shelf: Shelf,
-        jobs: Jobs,
-        model: ModelLoader,
-        sessions: Sessions,
-        events: Events,
-        *,
-        data_dir: Path,
-        limits: FrontierLimits,
-        obey_robots: bool,
-        ranking: Ranking,
-        now: Callable[[], int],
+        self, tools: Tools, jobs: Jobs, model: ModelLoader, sessions: Sessions, *, data_dir: Path, ranking: Ranking
     ) -> None:
-        self._catalog = catalog
-        self._shelf = shelf
+        self._catalog = tools.catalog
+        self._shelf = tools.shelf
+        self._fetcher = tools.fetcher
+        self._events = tools.events
+        self._limits = tools.limits.frontier
+        self._obey_robots = tools.limits.obey_robots
+        self._now = tools.now
         self._jobs = jobs
         self._model = model
         self._sessions = sessions
-        self._events = events
-        self._searcher = Searcher(catalog, shelf, model, ranking)
+        self._searcher = Searcher(tools.catalog, tools.shelf, model, ranking)
         self._data_dir = data_dir
-        self._limits = limits
-        self._obey_robots = obey_robots
-        self._now = now
         self._size, self._sized_s = 0, float("-inf")
         self._indexing = asyncio.Lock()  # two requests for the same site make one docset
 
@@ -118,13 +107,15 @@ class Service:
     async def index(self, request: IndexRequest) -> IndexResponse:
         """Make a docset, or reuse the one that covers it, and crawl it.
 
-        Raises InvalidRequest for a seed that is no page of the site, and SiteFailed when the seed was waited for and
-        cannot be had or holds no text; a docset made by this very request is then not kept.
+        Raises InvalidRequest for a seed that is no page of the site, Forbidden when its host leads where docworker does not go,
+        and SiteFailed when the seed was waited for and cannot be had or holds no text; a docset made by this very request is
+        then not kept.
         """
         base_url, seed_url, allowed_paths = _target(request)
+        inside = await self._fetcher.leads_inside(seed_url)
         async with self._indexing:
             docset, new, seed_url = await self._catalog.write(
-                _ensure_docset, base_url, seed_url, allowed_paths, request, self._limits, self._now()
+                _ensure_docset, base_url, seed_url, allowed_paths, request, inside, self._limits, self._now()
             )
         seed = await self._catalog.read(pages.by_url, docset.id, seed_url)
         self._jobs.start(docset)  # also when all seems done: settings may have changed, failed pages are asked again
@@ -509,6 +500,7 @@ class Service:
         waiting = counts.pages.get(PageState.PENDING, 0) + counts.pages.get(PageState.FETCHING, 0)
         progress = await self._jobs.progress(docset.id)
         report = await self._catalog.read(refreshes.report, docset.id)
+        told: Access | None = await self._catalog.read(access.of, docset.id)
         return DocsetResponse(
             id=docset.id,
             name=docset.name,
@@ -517,6 +509,7 @@ class Service:
             allowed_paths=list(docset.allowed_paths),
             include=list(docset.include),
             exclude=list(docset.exclude),
+            header_names=[name for name, _ in told.headers] if told else [],
             language=docset.language,
             created_at=docset.created_at,
             updated_at=docset.updated_at,
@@ -594,6 +587,7 @@ def _ensure_docset(
     seed_url: str,
     allowed_paths: tuple[str, ...],
     request: IndexRequest,
+    inside: bool | None,
     limits: FrontierLimits,
     now: int,
 ) -> tuple[Docset, bool, str]:
@@ -640,6 +634,12 @@ def _ensure_docset(
     if docset.state is not DocsetState.INDEXING:
         docsets.set_state(db, docset.id, DocsetState.PENDING, docset.message, now)
     frontier.reopen_failed(db, docset.id)
+    before = access.of(db, docset.id)
+    if request.headers is not None and before is not None and request.headers != dict(before.headers):
+        frontier.reopen(db, docset.id, *_MAY_WANT_LOGIN)
+        docsets.ask_again(db, docset.id)
+        robots_store.forget(db, docset.id)
+    access.keep(db, docset.id, inside=inside, headers=request.headers)
     seed_url = on_site(seed_url, origin(docset.seed_url)) or seed_url
     frontier.retry(db, docset.id, pages.resolve(db, docset.id, seed_url))
     max_pages = request.max_pages or docset.max_pages or limits.max_pages

@@ -77,6 +77,9 @@ class Settings(BaseModel):
     ] = False
     request_timeout_s: Annotated[float, Field(gt=0, le=600, description="longest one request to a site may take")] = 20.0
     request_attempts: Annotated[int, Field(ge=1, le=10, description="attempts at one request")] = 4
+    proxy: Annotated[
+        str | None, Field(pattern=r"^http://[^/@\s]+:[0-9]{1,5}/?$", description="HTTP proxy that sites are reached through")
+    ] = None
     max_redirects: Annotated[int, Field(ge=0, le=50, description="most redirects from a link to its page")] = 10
     max_response_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page as the site sends it")] = 16 * 2**20
     max_page_bytes: Annotated[int, Field(ge=1_024, le=2**30, description="largest page when it is unpacked")] = 16 * 2**20

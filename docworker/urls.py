@@ -2,10 +2,12 @@
 
 One page has one canonical URL. Two spellings that RFC 3986 section 6.2.2 calls equivalent are one canonical URL:
 scheme and host in lower case, no default port, no dot segments, one form of percent-encoding, no fragment. Beyond it,
-parameters that only say where a reader came from are dropped and the others stand in the order of their names.
+parameters that only say where a reader came from are dropped and the others stand in the order of their names. An address
+stands for itself only in its usual spelling.
 """
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from urllib.parse import quote, unquote_to_bytes, urljoin, urlsplit, urlunsplit
 
 import idna
@@ -14,6 +16,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 _MAX_URL_CHARS = 2_048
 _FILE = re.compile(r"\.(x?html?|php|aspx?|jsp|md|txt)$", re.IGNORECASE)
 _HOST = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*\.?")
+# WHATWG URL section 3.5 "ends in a number": a resolver reads such a host as an IPv4 address, `127.1` and `0x7f000001` too.
+_NUMBER_LAST = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.?")
+_BRACKETS = re.compile(r"\[[^\[\]]*\](:[0-9]*)?")
 # RFC 3986 section 3.3: what may stand unescaped in a path; in a query also `?`. `%` never: it is decoded first.
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 # What advertising, mail and analytics append to links; no page depends on it.
@@ -29,13 +34,15 @@ _ESCAPED_RESERVED = re.compile(r"%(2[Ff3]|3[Ff]|25|26|3[Dd]|2[Bb]|3[Bb])")
 def canonical(url: str, base: str | None = None) -> str | None:
     """The canonical form of `url`, resolved against `base`; None for what is not a page on the web.
 
-    None: other schemes than http and https, user info, a malformed host or port, over 2,048 characters.
+    None: other schemes than http and https, user info, a malformed host or port, an IPv4 address in another spelling than
+    four decimal numbers, an IPv6 address with a zone, over 2,048 characters.
     """
     try:
         parts = urlsplit(urljoin(base, url.strip()) if base else url.strip())
         port = parts.port
         host = parts.hostname or ""
         host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+        host = _one_address(host) if "[" in parts.netloc or _NUMBER_LAST.fullmatch(host) else host
         path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
         query = _one_order(_one_encoding(parts.query, _PATH_SAFE + "?"))
     except (ValueError, UnicodeError):
@@ -43,13 +50,28 @@ def canonical(url: str, base: str | None = None) -> str | None:
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or parts.username is not None or parts.password is not None:
         return None
-    if not (_HOST.fullmatch(host) or ":" in host):  # urlsplit has checked what stands in brackets
+    if not (_HOST.fullmatch(host) or ":" in host):
+        return None
+    if "[" in parts.netloc and not _BRACKETS.fullmatch(parts.netloc):
         return None
     netloc = f"[{host}]" if ":" in host else host
     if port is not None and port != _DEFAULT_PORTS[scheme]:
         netloc += f":{port}"
     result = urlunsplit((scheme, netloc, path, query, ""))
     return result if len(result) <= _MAX_URL_CHARS else None
+
+
+def _one_address(host: str) -> str:
+    """An address in its usual spelling. Raises ValueError for an IPv4 address in another, for one with a zone, and for none."""
+    if ":" not in host:
+        return str(IPv4Address(host))
+    address = IPv6Address(host)
+    if address.scope_id is not None:
+        raise ValueError("a zone means something on one machine only")
+    if address.ipv4_mapped is not None:  # newer Pythons write it half in decimal
+        high, low = divmod(int(address.ipv4_mapped), 0x10000)
+        return f"::ffff:{high:x}:{low:x}"
+    return address.compressed
 
 
 def _one_encoding(text: str, safe: str) -> str:

@@ -51,6 +51,7 @@ def test_the_defaults_of_index() -> None:
         "max_pages": None,
         "include": None,
         "exclude": None,
+        "headers": None,
     }
 
 

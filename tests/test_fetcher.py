@@ -23,7 +23,8 @@ import tenacity
 from docworker.crawl import fetcher, pacing
 from docworker.crawl.fetcher import USER_AGENT, Fetcher, FetchLimits
 from docworker.crawl.pacing import Pacer
-from docworker.model import Asked, Failed, Fetched, Reason, Redirected, Refused
+from docworker.model import Access, Asked, Failed, Fetched, Reason, Redirected, Refused
+from docworker.urls import origin
 from tests.site import Answer, Site
 
 REAL_FIRST_STEP_S = pacing._FIRST_STEP_S
@@ -56,7 +57,12 @@ def new_fetcher(
 
 async def fetch(url: str, *, keep: int | None = None, **limits: float) -> Asked:
     async with new_fetcher(**limits) as made:  # type: ignore[arg-type]
-        return await made.fetch(url, keep=keep)
+        return await ask(made, url, keep=keep)
+
+
+async def ask(made: Fetcher, url: str, *, keep: int | None = None) -> Asked:
+    """Ask for a page of the docset's own site."""
+    return await made.fetch(url, access=Access(origin(url)), keep=keep)
 
 
 class Script(Site):
@@ -427,9 +433,9 @@ async def test_a_date_of_retry_after_is_waited_for() -> None:
 async def test_retry_after_holds_requests_for_other_pages_of_the_host() -> None:
     with Script(Answer(503, headers={"Retry-After": "1"}), PAGE) as site:
         async with new_fetcher(attempts=1) as made:
-            failed(await made.fetch(f"{site.url}/page"), "503")
+            failed(await ask(made, f"{site.url}/page"), "503")
             site.script = (PAGE,)
-            await asyncio.gather(*(made.fetch(f"{site.url}/{number}") for number in range(3)))
+            await asyncio.gather(*(ask(made, f"{site.url}/{number}") for number in range(3)))
         (first, _), *others = site.times
     assert len(others) == 3
     assert min(time_ for time_, _ in others) - first >= 1.0
@@ -439,7 +445,7 @@ async def test_retry_after_holds_requests_for_other_pages_of_the_host() -> None:
 async def test_a_malformed_retry_after_is_as_none(said: str) -> None:
     with Script(Answer(503, headers={"Retry-After": said}), PAGE) as site:
         async with new_fetcher() as made:
-            asked = await made.fetch(f"{site.url}/page")
+            asked = await ask(made, f"{site.url}/page")
             assert made.pacer.pace(site.url).held_until <= time.monotonic()
     assert body_of(asked) == TEXT
     assert asked.requests == 2
@@ -456,25 +462,25 @@ async def test_a_rest_that_is_over_already_holds_nothing(said: str) -> None:
 async def test_a_rest_is_waited_for_only_after_an_answer_that_wants_one() -> None:
     with Script(Answer(body=TEXT, headers={"Retry-After": "3600"})) as site:
         async with new_fetcher() as made:
-            assert body_of(await made.fetch(f"{site.url}/page")) == TEXT
-            assert body_of(await made.fetch(f"{site.url}/other")) == TEXT
+            assert body_of(await ask(made, f"{site.url}/page")) == TEXT
+            assert body_of(await ask(made, f"{site.url}/other")) == TEXT
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_long_rest_is_not_waited_for_but_said(status: int) -> None:
     with Script(Answer(status, headers={"Retry-After": "600"})) as site, Script(PAGE) as other:
         async with new_fetcher() as made:
-            asked = await made.fetch(f"{site.url}/page")
+            asked = await ask(made, f"{site.url}/page")
             assert failed(asked, f"answered {status}").retry_after_s == 600
             assert (asked.status, asked.requests) == (status, 1)
 
-            again = await made.fetch(f"{site.url}/other")
+            again = await ask(made, f"{site.url}/other")
             rest_s = failed(again, r"left alone for \d+ s").retry_after_s
             assert rest_s is not None
             assert 30 < rest_s <= 600
             assert (again.status, again.requests, again.size) == (None, 0, 0)
 
-            assert body_of(await made.fetch(f"{other.url}/page")) == TEXT
+            assert body_of(await ask(made, f"{other.url}/page")) == TEXT
         assert site.requests.total() == 1
 
 
@@ -723,7 +729,7 @@ async def test_a_flood_instead_of_an_answer_ends(piece: bytes) -> None:
 async def test_time_is_counted_anew_for_each_attempt_and_waiting_for_a_turn_is_not() -> None:
     with Script(Answer(body=TEXT, delay_s=0.6)) as site:
         async with new_fetcher(timeout_s=2.0, at_once=1, attempts=1) as made:
-            all_asked = await asyncio.gather(*(made.fetch(f"{site.url}/{number}") for number in range(4)))
+            all_asked = await asyncio.gather(*(ask(made, f"{site.url}/{number}") for number in range(4)))
     assert [body_of(asked) for asked in all_asked] == [TEXT] * 4
 
 
@@ -780,8 +786,8 @@ async def test_a_url_of_any_length_and_with_escapes_is_asked_as_it_is(length: in
 async def test_a_site_learns_nothing_from_one_request_about_the_next() -> None:
     with Script(Answer(body=TEXT, headers={"Set-Cookie": "session=1; Path=/"})) as site:
         async with new_fetcher() as made:
-            await made.fetch(f"{site.url}/one")
-            await made.fetch(f"{site.url}/two")
+            await ask(made, f"{site.url}/one")
+            await ask(made, f"{site.url}/two")
         assert [headers.get("Cookie") for headers in site.headers] == [None, None]
 
 
@@ -843,12 +849,12 @@ async def test_answers_set_the_pace_of_their_host(monkeypatch: pytest.MonkeyPatc
         async with new_fetcher(attempts=1) as made:
             pace = made.pacer.pace(site.url)
             begin = time.monotonic()
-            await made.fetch(f"{site.url}/page")
+            await ask(made, f"{site.url}/page")
             answered = pace.answered_at
             assert begin <= answered <= time.monotonic()
-            await made.fetch(f"{site.url}/page")
+            await ask(made, f"{site.url}/page")
             assert (pace.pause_s, pace.answered_at) == (0, answered)
-            await made.fetch(f"{site.url}/page")
+            await ask(made, f"{site.url}/page")
             assert pace.pause_s >= 0.5
             assert pace.answered_at == answered
 
@@ -857,7 +863,7 @@ async def test_an_answer_that_does_not_come_slows_its_host(monkeypatch: pytest.M
     monkeypatch.setattr(pacing, "_FIRST_STEP_S", REAL_FIRST_STEP_S)
     with Wire(lambda path: drip(piece=b"")) as wire:
         async with new_fetcher(attempts=1, timeout_s=0.1) as made:
-            failed(await made.fetch(f"{wire.url}/page"), "did not answer", Reason.NO_ANSWER)
+            failed(await ask(made, f"{wire.url}/page"), "did not answer", Reason.NO_ANSWER)
             assert made.pacer.pace(wire.url).pause_s >= 0.5
 
 
@@ -865,7 +871,7 @@ async def test_no_more_requests_are_under_way_than_the_pacer_allows() -> None:
     with Script(PAGE) as site:
         site.gate.clear()
         async with new_fetcher(at_once=3) as made:
-            tasks = [asyncio.create_task(made.fetch(f"{site.url}/{number}")) for number in range(12)]
+            tasks = [asyncio.create_task(ask(made, f"{site.url}/{number}")) for number in range(12)]
             await asyncio.to_thread(wait_until, lambda: site.requests.total() >= 3, "three requests")
             await asyncio.sleep(0.2)
             assert site.requests.total() == 3
@@ -878,12 +884,12 @@ async def test_a_fetch_that_is_cancelled_gives_its_turn_back() -> None:
     with Script(PAGE) as site:
         site.gate.clear()
         async with new_fetcher(at_once=1) as made:
-            task = asyncio.create_task(made.fetch(f"{site.url}/one"))
+            task = asyncio.create_task(ask(made, f"{site.url}/one"))
             await asyncio.to_thread(wait_until, lambda: site.requests.total() == 1, "the request")
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             site.gate.set()
-            assert body_of(await made.fetch(f"{site.url}/two")) == TEXT
+            assert body_of(await ask(made, f"{site.url}/two")) == TEXT
 
 
 def test_the_bomb_is_one() -> None:

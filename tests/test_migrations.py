@@ -293,9 +293,7 @@ def differing(one: Mapping[str, list[tuple[Any, ...]]], other: Mapping[str, list
 
 def through(daemon: Daemon, proxy: str) -> Daemon:
     """The daemon, which reaches `http://manual.test` through this proxy."""
-    names = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
-    daemon.environment = {key: value for key, value in daemon.environment.items() if key.lower() not in names}
-    daemon.environment |= {"http_proxy": proxy, "no_proxy": "127.0.0.1"}
+    daemon.environment |= {"DOCWORKER_PROXY": proxy}
     return daemon
 
 
@@ -462,13 +460,13 @@ def test_what_an_older_version_indexed_is_found_without_its_site_and_a_refresh_m
         site.open.clear()
         daemon = through(make_daemon(**QUICK), site.url)
         daemon.start()
-        if version == 4:  # its chunks serve until they are cut anew
+        if version > 3:  # its chunks serve until they are cut anew
             assert unfound(daemon) == []
         wait_until(lambda: unfound(daemon) == [], "every page")
         wait_until(lambda: mended(daemon), "every vector")
         assert unfound(daemon) == []
         assert "kettle.connect" in daemon.post("/retrieve", query="kettle.connect", topK=1)["results"][0]["content"]
-        assert [docset["status"] for docset in described(daemon)] == ["ready" if version == 4 else "indexing"] * 2
+        assert [docset["status"] for docset in described(daemon)] == ["ready" if version > 3 else "indexing"] * 2
         assert [docset["refresh"] is not None for docset in described(daemon)] == [version < 4] * 2
         assert daemon.log().count("docworker reads pages otherwise than the version that indexed them") == 2 * (version < 4)
         assert site.answers.total() == 0
@@ -476,7 +474,7 @@ def test_what_an_older_version_indexed_is_found_without_its_site_and_a_refresh_m
         assert kept == before
         shelf = [sorted(id_ for (id_,) in rows_of(folder, "SELECT id FROM chunks"))] * 2
         assert [shelved(folder, "chunks"), shelved(folder, "vectors")] == shelf
-        if version == 4:
+        if version > 3:
             assert site.requests.total() == 0
             assert vectors_of(folder).keys() == before.keys()
             parts = ("chunks", "symbols", "rows", "vectors")  # the same texts, cut as now
@@ -491,7 +489,8 @@ def test_what_an_older_version_indexed_is_found_without_its_site_and_a_refresh_m
         if version == 1:
             assert f"{KETTLE}news.html" in found_by(daemon, "only the sitemap tells of the matcha that came in May")
             assert f"{KETTLE}private.html" not in found_by(daemon, "nobody is to find what is written of the tisane")
-        assert [path for path, asked in site.asked_with.items() if any(VALIDATORS & headers.keys() for headers in asked)] == []
+        known = [path for path, asked in site.asked_with.items() if any(VALIDATORS & headers.keys() for headers in asked)]
+        assert (known != []) == (version == 5), "only what was read as now may be as it was"
         wait_until(lambda: mended(daemon), "every vector")
         daemon.end()
     assert differing(state(folder), state(fresh)) == {}

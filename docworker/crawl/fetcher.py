@@ -1,7 +1,8 @@
 """Fetching one URL over HTTP. Owns httpx and tenacity; every answer and every failure comes back as a value.
 
 Redirects are not followed here: the target is another page of the frontier, so loops end and nothing is asked twice. Bodies
-are streamed and unpacked piece by piece, so that an answer without end costs no more than the limit.
+are streamed and unpacked piece by piece, so that an answer without end costs no more than the limit. Each connection is made by
+`network`, which lets no site lead docworker inside; a docset's own headers go to its own origin alone.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import re
 import socket
 import time
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
@@ -20,8 +22,11 @@ import httpx
 import tenacity
 
 from docworker import PROJECT_URL, __version__
+from docworker.crawl.addresses import literal, refused, refused_elsewhere
+from docworker.crawl.network import Network, NotAllowed, Transport
 from docworker.crawl.pacing import PATIENCE_S, Held, Pace, Pacer
-from docworker.model import Asked, Failed, Fetched, FetchOutcome, NotModified, Reason, Redirected, Refused, Stamp
+from docworker.model import Access, Asked, Failed, Fetched, FetchOutcome, NotModified, Reason, Redirected, Refused, Stamp
+from docworker.urls import on_site
 
 USER_AGENT = f"docworker/{__version__} (+{PROJECT_URL})"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -74,32 +79,51 @@ class _Tally:
 
 
 class Fetcher:
-    """One pool of connections, used by every crawl. An async context manager; `pacer` says when a host may be asked."""
+    """The connections of every crawl. An async context manager; `pacer` says when a host may be asked.
 
-    def __init__(self, limits: FetchLimits, pacer: Pacer) -> None:
+    Docsets that may be led to a private address have connections of their own, so that no other docset uses them.
+    """
+
+    def __init__(self, limits: FetchLimits, pacer: Pacer, network: Network | None = None) -> None:
         self._limits = limits
         self.pacer = pacer
-        self._client = httpx.AsyncClient(
+        self._network = network or Network()
+        tls = httpx.create_ssl_context()
+        self._outside = self._client(Transport(self._network, tls, inside=False))
+        self._inside = self._client(Transport(self._network, tls, inside=True))
+
+    def _client(self, transport: Transport) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
             headers={
                 "User-Agent": USER_AGENT,
                 "Accept": "text/html,application/xhtml+xml;q=0.9,text/markdown;q=0.8,text/plain;q=0.7,*/*;q=0.1",
                 "Accept-Encoding": "gzip, deflate",
             },
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # a site learns nothing from one request for the next
-            timeout=limits.timeout_s,
+            timeout=self._limits.timeout_s,
             follow_redirects=False,
             event_hooks={"response": [_hide_location]},
+            transport=transport,
         )
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        await self._client.aclose()
+        await self._outside.aclose()
+        await self._inside.aclose()
 
-    async def fetch(self, url: str, *, keep: int | None = None, known: Stamp | None = None) -> Asked:
+    async def leads_inside(self, url: str) -> bool | None:
+        """Whether the host of a URL that the user gives is a name that leads to private addresses; None when it leads nowhere.
+
+        Raises Forbidden when it is, or leads to, an address that is never asked, or this machine by a name that does not say so.
+        """
+        return await self._network.leads_inside(urlsplit(url).hostname or "")
+
+    async def fetch(self, url: str, *, access: Access, keep: int | None = None, known: Stamp | None = None) -> Asked:
         """Ask for `url` until there is an answer or the attempts are used up; never raises for what a site does.
 
+        `access` says how the docset's site may be asked; a URL of any other is asked without its headers, and only outside.
         With `keep`, a file and not a page is wanted: any content type will do, and of a longer one the first `keep` bytes.
         With `known`, only a page that has changed since then is wanted (RFC 9110 section 13.1), else NotModified comes back.
         """
@@ -112,26 +136,43 @@ class Fetcher:
         )
         outcome: FetchOutcome
         try:
-            outcome = await retrying(self._once, url, keep, known, tally)
+            outcome = await retrying(self._once, url, access, keep, known, tally)
         except _Retryable as failure:
             attempts = f"{tally.requests} attempts" if tally.requests != 1 else "1 attempt"
             outcome = Failed(url, failure.reason, f"{failure} ({attempts}).", failure.rest_s)
         return Asked(outcome, tally.status, tally.requests, tally.size)
 
-    async def _once(self, url: str, keep: int | None, known: Stamp | None, tally: _Tally) -> FetchOutcome:
+    async def _once(self, url: str, access: Access, keep: int | None, known: Stamp | None, tally: _Tally) -> FetchOutcome:
+        own = on_site(url, access.origin) == url  # also by https where the docset was begun by http, never the other way
+        if (said := _refused(url, own=own, inside=access.inside)) is not None:
+            return Failed(url, Reason.ADDRESS, said)
+        client = self._inside if own and access.inside else self._outside
+        headers = {**(dict(access.headers) if own else {}), **_conditions(known)}
         try:
             async with self.pacer.slot(url) as pace:
-                return await self._ask(url, keep, known, tally, pace)
+                return await self._ask(client, url, headers, keep, known, tally, pace)
+        except NotAllowed as refusal:
+            tally.requests -= 1  # it came to no request
+            return Failed(url, Reason.ADDRESS, str(refusal))
         except Held as held:
             said = f"The site asks to be left alone for {held.wait_s:.0f} s"
             raise _Retryable(Reason.SERVER_ERROR, said, tally.status, held.wait_s) from None
 
-    async def _ask(self, url: str, keep: int | None, known: Stamp | None, tally: _Tally, pace: Pace) -> FetchOutcome:
+    async def _ask(
+        self,
+        client: httpx.AsyncClient,
+        url: str,
+        headers: Mapping[str, str],
+        keep: int | None,
+        known: Stamp | None,
+        tally: _Tally,
+        pace: Pace,
+    ) -> FetchOutcome:
         tally.requests += 1
         tally.status = None
         begin = time.monotonic()
         try:
-            asking = self._client.stream("GET", url, headers=_conditions(known))
+            asking = client.stream("GET", url, headers=headers)
             async with asyncio.timeout(self._limits.timeout_s), asking as response:
                 tally.status = response.status_code
                 self._note(pace, response, time.monotonic() - begin)
@@ -202,6 +243,14 @@ class Fetcher:
             response.headers.get("last-modified"),
             "\n".join(response.headers.get_list("x-robots-tag")) or None,
         )
+
+
+def _refused(url: str, *, own: bool, inside: bool) -> str | None:
+    """Why a URL is not asked, as far as its host says so without being looked up: what a proxy looks up is not seen here."""
+    host = urlsplit(url).hostname or ""
+    if not own:
+        return refused_elsewhere(host)
+    return None if literal(host) is None else refused(host, host, inside=inside)
 
 
 def _conditions(known: Stamp | None) -> dict[str, str]:
@@ -283,6 +332,8 @@ def _rest_s(retry_after: str | None) -> float | None:
 def _why(url: str, error: Exception) -> str:
     """What went wrong with a connection, in words: the cause is what the operating system said."""
     host = urlsplit(url).netloc
+    if isinstance(error, httpx.LocalProtocolError):  # it cites the request's headers
+        return f"The request to {host} cannot be sent"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, socket.gaierror):

@@ -6,14 +6,15 @@ with every good answer, down to the base: the setting or the site's Crawl-delay.
 """
 
 import asyncio
-import ipaddress
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from urllib.parse import urlsplit
+
+from docworker.crawl.addresses import is_this_machine
 
 # A host that asks for a longer rest than this is not waited for with a page in hand.
 PATIENCE_S = 30.0
@@ -117,12 +118,6 @@ class Pacer:
     def _host(self, url: str) -> tuple[Pace, asyncio.Semaphore]:
         netloc = urlsplit(url).netloc
         if netloc not in self._hosts:
-            base_s = 0.0 if _is_loopback(urlsplit(url).hostname or "") else self._pause_s
+            base_s = 0.0 if is_this_machine(urlsplit(url).hostname or "") else self._pause_s
             self._hosts[netloc] = (Pace(base_s), asyncio.Semaphore(self._at_once))
         return self._hosts[netloc]
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"

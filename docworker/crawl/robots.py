@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from protego import Protego
 
 from docworker.crawl.fetcher import Fetcher
-from docworker.model import Failed, Fetched, Redirected
+from docworker.model import Access, Failed, Fetched, Redirected
 from docworker.urls import canonical, on_site
 
 AGENT = "docworker"
@@ -31,14 +31,14 @@ class Robots:
 FORBIDDEN = Robots("User-agent: *\nDisallow: /")
 
 
-async def read_robots(fetcher: Fetcher, site_origin: str) -> str | Failed:
+async def read_robots(fetcher: Fetcher, site_origin: str, access: Access) -> str | Failed:
     """A site's robots.txt, "" when it has none (4xx), Failed when it cannot be had: then nothing may be asked (section 2.3.1.4).
 
     Redirects are followed on the site itself; one that leads elsewhere counts as none.
     """
     url = f"{site_origin}/robots.txt"
     for _ in range(_MAX_REDIRECTS + 1):
-        asked = await fetcher.fetch(url, keep=MAX_BYTES)
+        asked = await fetcher.fetch(url, access=access, keep=MAX_BYTES)
         match asked.outcome:
             case Fetched(body=body):
                 return body.decode("utf-8-sig", "replace")

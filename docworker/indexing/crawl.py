@@ -24,8 +24,22 @@ from docworker.crawl.inventory import MAX_INVENTORY_BYTES, read_inventory
 from docworker.crawl.pacing import LONGEST_CRAWL_DELAY_S
 from docworker.crawl.robots import FORBIDDEN, Robots, read_robots
 from docworker.indexing.pipeline import Tools, as_before, discard, leave_out, work_on
-from docworker.model import Asked, Claim, Docset, DocsetState, Failed, Fetched, Link, PageState, Reason, Redirected, Symbol, Turn
-from docworker.store import docsets, frontier, pages, symbols
+from docworker.model import (
+    Access,
+    Asked,
+    Claim,
+    Docset,
+    DocsetState,
+    Failed,
+    Fetched,
+    Link,
+    PageState,
+    Reason,
+    Redirected,
+    Symbol,
+    Turn,
+)
+from docworker.store import access, docsets, frontier, pages, symbols
 from docworker.store import robots as robots_store
 from docworker.store.frontier import Cut, FrontierLimits, Limit
 from docworker.urls import canonical, on_site, origin
@@ -54,6 +68,7 @@ class Crawl:
     def __init__(self, docset: Docset, tools: Tools) -> None:
         self._docset = docset
         self._tools = tools
+        self._access = Access(origin(docset.seed_url))
         limits = tools.limits.frontier
         max_pages = docset.max_pages or limits.max_pages
         self._limits = FrontierLimits(max_pages, limits.max_depth, limits.max_queries_per_path)
@@ -63,6 +78,7 @@ class Crawl:
         self._sitemaps_cut: Cut = {}
         self._size = 0
         self._forbidden = False  # robots.txt cannot be had
+        self._closed: str | None = None  # why no page at all can be had
         self._superseded = False
         self._stopping = asyncio.Event()
         self._down: str | None = None  # why the site is thought to be down
@@ -92,6 +108,10 @@ class Crawl:
         """
         self._on_page = on_page
         tools, id_ = self._tools, self._docset.id
+        told: Access | None = await (tools.served or tools.catalog).read(
+            access.of, id_
+        )  # the catalog of a refresh has no headers
+        self._access = told or self._access
         await tools.catalog.write(frontier.release, id_)
         await tools.catalog.write(docsets.set_state, id_, DocsetState.INDEXING, None, tools.now())
         self._size = await tools.catalog.read(frontier.size, id_)
@@ -198,7 +218,7 @@ class Crawl:
         begin = time.monotonic()
         try:
             robots = await self._robots_of(claimed.url)
-            said, asked = await work_on(self._tools, self._docset, robots, claimed)
+            said, asked = await work_on(self._tools, self._docset, self._access, robots, claimed)
             if asked is not None:
                 self._size += asked.size
                 if isinstance(asked.outcome, Failed):
@@ -219,7 +239,9 @@ class Crawl:
     async def _failed(self, claimed: Claim, asked: Asked, failed: Failed, begin: float) -> str:
         """The page could not be had: its own failure when the site answers otherwise, else the docset pauses."""
         tools = self._tools
-        if claimed.depth > 0 and (failed.retry_after_s is not None or not await self._site_answers(begin)):
+        if failed.reason is Reason.ADDRESS:
+            await self._close(failed.reason, failed.message)
+        elif claimed.depth > 0 and (failed.retry_after_s is not None or not await self._site_answers(begin)):
             self._down, self._rest_s = failed.message, max(self._rest_s, failed.retry_after_s or 0.0)
             await tools.catalog.write(frontier.give_back, claimed, asked.requests)
             return f"given back: {failed.message}"
@@ -233,7 +255,8 @@ class Crawl:
                 return False
             if pacer.pace(seed).answered_at >= since:
                 return True
-            return not isinstance((await self._tools.fetcher.fetch(seed, keep=_PROBE_BYTES)).outcome, Failed)
+            asked = await self._tools.fetcher.fetch(seed, access=self._access, keep=_PROBE_BYTES)
+            return not isinstance(asked.outcome, Failed) or asked.outcome.reason is Reason.ADDRESS
 
     async def _site_is_back(self) -> bool:
         """Wait until the site answers again, in growing pauses; False when the crawl stops or the site stays down."""
@@ -271,6 +294,11 @@ class Crawl:
         await tools.catalog.write(docsets.set_state, id_, state, message, tools.now())
         _log.error("docset %s: %s", id_, message)
 
+    async def _close(self, reason: Reason, message: str) -> None:
+        """Ask for none of the pages that wait: what keeps one from being had keeps them all."""
+        await self._tools.catalog.write(frontier.close, self._docset.id, PageState.ERROR, reason, message)
+        self._closed = message
+
     # -- what to claim
 
     async def _obey_robots(self) -> bool:
@@ -280,15 +308,19 @@ class Crawl:
             return True
         text: str | Failed | None = await tools.catalog.read(robots_store.kept, id_, tools.now() - _ROBOTS_MS, tools.now())
         while text is None or isinstance(text, Failed):
-            text = await read_robots(tools.fetcher, site)
+            text = await read_robots(tools.fetcher, site, self._access)
             if not isinstance(text, Failed):
                 await tools.catalog.write(robots_store.keep, id_, text, tools.now())
                 break
+            if text.reason is Reason.ADDRESS:
+                self._forbidden = True
+                await self._close(text.reason, text.message)
+                return True
             message = f"robots.txt cannot be read, so nothing may be asked: {text.message}"
             counted = await tools.catalog.read(docsets.counts, id_, tools.now())
             if not counted.pages.get(PageState.INDEXED):
-                await tools.catalog.write(frontier.close, id_, PageState.ERROR, text.reason, message)
                 self._forbidden = True
+                await self._close(text.reason, message)
                 return True
             self._down, self._rest_s = message, text.retry_after_s or 0.0
             if not await self._site_is_back():
@@ -311,7 +343,7 @@ class Crawl:
             return Robots()
         async with self._reading_robots:
             if site not in self._robots:
-                text = await read_robots(self._tools.fetcher, site)
+                text = await read_robots(self._tools.fetcher, site, self._access)
                 if isinstance(text, Failed):
                     self._robots[site] = FORBIDDEN
                 else:
@@ -383,7 +415,7 @@ class Crawl:
             if url is None or (url in asked and round_ == 1) or not robots.allows(url):
                 continue
             asked.add(url)
-            answer = await tools.fetcher.fetch(url, keep=MAX_SITEMAP_BYTES)
+            answer = await tools.fetcher.fetch(url, access=self._access, keep=MAX_SITEMAP_BYTES)
             self._size += answer.size
             match answer.outcome:
                 case Redirected(target=target):
@@ -436,7 +468,7 @@ class Crawl:
         url, _ = await tools.catalog.read(docsets.inventory, id_)
         if url is None or on_site(url, origin(self._docset.seed_url)) is None or not (await self._robots_of(url)).allows(url):
             return None
-        answer = (await tools.fetcher.fetch(url, keep=MAX_INVENTORY_BYTES)).outcome
+        answer = (await tools.fetcher.fetch(url, access=self._access, keep=MAX_INVENTORY_BYTES)).outcome
         if not isinstance(answer, Fetched):
             _log.info("docset %s: %s cannot be read", id_, url)
             return Names([], "")
@@ -450,7 +482,7 @@ class Crawl:
         indexed = counted.pages.get(PageState.INDEXED, 0)
         seed = await tools.catalog.read(pages.by_url, id_, self._docset.seed_url)
         state = DocsetState.READY if indexed else DocsetState.ERROR
-        message = await self._limits_reached()
+        message = self._closed or await self._limits_reached()
         if not indexed:
             message = (seed.message if seed else None) or "No page could be indexed."
         await tools.catalog.write(docsets.finish_crawl, id_, state, message, now)

@@ -29,6 +29,7 @@ from docworker.events import Events
 from docworker.indexing.decide import rules_hash
 from docworker.indexing.workers import ExtractionWorkers
 from docworker.model import (
+    Access,
     Asked,
     Chunk,
     Claim,
@@ -102,7 +103,7 @@ class OfPage:
     chunks: Sequence[Chunk]
 
 
-async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) -> tuple[str, Asked | None]:
+async def work_on(tools: Tools, docset: Docset, access: Access, robots: Robots, claimed: Claim) -> tuple[str, Asked | None]:
     """Do all there is to do about a claimed page and commit it; returns what became of it, in words, and what was asked.
 
     A page that could not be had is not committed: the caller decides whether that is the page's fault or the site's.
@@ -113,7 +114,7 @@ async def work_on(tools: Tools, docset: Docset, robots: Robots, claimed: Claim) 
     before = None if tools.served is None else await tools.served.read(pages.earlier, docset.id, claimed.url)
     stamp_rules = rules_hash(docset, is_seed=claimed.depth == 0, obey_robots=tools.limits.obey_robots)
     known = None if before is None or tools.full or before.stamp is None or before.stamp.rules != stamp_rules else before.stamp
-    asked = await tools.fetcher.fetch(claimed.url, known=known)
+    asked = await tools.fetcher.fetch(claimed.url, access=access, known=known)
     match asked.outcome:
         case NotModified(etag=etag, last_modified=last_modified) if before is not None and known is not None:
             stamp = replace(known, etag=etag, last_modified=last_modified)

@@ -9,11 +9,11 @@ from docworker.model import Access
 from docworker.urls import origin
 
 
-def keep(db: apsw.Connection, docset_id: str, *, inside: bool, headers: Mapping[str, str] | None) -> None:
-    """Keep what the user allowed with the seed; without `headers` those given before stay."""
+def keep(db: apsw.Connection, docset_id: str, *, inside: bool | None, headers: Mapping[str, str] | None) -> None:
+    """Keep what the user allowed with the seed; what is None stays as it was given before."""
     db.execute(
-        "INSERT INTO access (docset_id, inside, headers) VALUES (?1, ?2, coalesce(?3, '{}'))"
-        " ON CONFLICT (docset_id) DO UPDATE SET inside = ?2, headers = coalesce(?3, headers)",
+        "INSERT INTO access (docset_id, inside, headers) VALUES (?1, coalesce(?2, 0), coalesce(?3, '{}'))"
+        " ON CONFLICT (docset_id) DO UPDATE SET inside = coalesce(?2, inside), headers = coalesce(?3, headers)",
         (docset_id, inside, None if headers is None else json.dumps(headers)),
     )
 

@@ -11,6 +11,7 @@ commit and the event loop never waits at all:
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
@@ -146,6 +147,8 @@ def connect(path: Path) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.close()
         raise
+    with suppress(OSError):  # it holds the headers of private sites; SQLite gives its log the same mode
+        path.chmod(0o600)
     # WAL with synchronous=NORMAL never corrupts; a power cut may lose the last commits, which the crawl then repeats.
     # fetchall: a statement that yields a row is followed by the next one only when the row is taken
     connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON").fetchall()

@@ -150,6 +150,11 @@ def note_sitemaps(db: apsw.Connection, docset_id: str) -> None:
     db.execute("UPDATE docsets SET sitemaps_read = 1 WHERE id = ?", (docset_id,))
 
 
+def ask_again(db: apsw.Connection, docset_id: str) -> None:
+    """Let the next crawl ask once more for what lists the site's pages and names."""
+    db.execute("UPDATE docsets SET sitemaps_read = 0, inventory_hash = NULL WHERE id = ?", (docset_id,))
+
+
 def set_state(db: apsw.Connection, docset_id: str, state: DocsetState, message: str | None, now: int) -> None:
     """Set a docset's state and what is to be said about it."""
     db.execute("UPDATE docsets SET state = ?, message = ?, updated_at = ? WHERE id = ?", (state, message, now, docset_id))

@@ -285,12 +285,12 @@ def close(db: apsw.Connection, docset_id: str, state: PageState, reason: Reason,
     return db.changes()
 
 
-def reopen(db: apsw.Connection, docset_id: str, reason: Reason) -> None:
-    """Put the pages that were left out for `reason` back into the frontier."""
-    db.execute(
+def reopen(db: apsw.Connection, docset_id: str, *reasons: Reason) -> None:
+    """Put the pages that were left out for one of `reasons` back into the frontier."""
+    db.executemany(
         "UPDATE pages SET state = 'pending', reason = NULL, message = NULL"
         " WHERE docset_id = ? AND state = 'skipped' AND reason = ?",
-        (docset_id, reason),
+        ((docset_id, reason) for reason in reasons),
     )
 
 

@@ -8,6 +8,11 @@ def keep(db: apsw.Connection, docset_id: str, body: str, now: int) -> None:
     db.execute("INSERT OR REPLACE INTO robots (docset_id, body, fetched_at) VALUES (?, ?, ?)", (docset_id, body, now))
 
 
+def forget(db: apsw.Connection, docset_id: str) -> None:
+    """Let a docset's site be asked for its robots.txt again."""
+    db.execute("DELETE FROM robots WHERE docset_id = ?", (docset_id,))
+
+
 def kept(db: apsw.Connection, docset_id: str, since: int = 0, now: int | None = None) -> str | None:
     """What was kept at `since` or later, and not after `now`, when the clock was set back; None when nothing was."""
     row = db.execute(

@@ -4,6 +4,7 @@ Docsets, pages with their texts, and vectors are taken row by row; chunk lists a
 lost is asked for again by a refresh, which begins by itself: all pages are marked as read by an older extractor.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from docworker.store.migrations import columns, migrate
 from docworker.store.pages import UNREADABLE
 from docworker.store.pages import unpack as unpack_document
 
-_TABLES = ("docsets", "pages", "robots", "vectors", "meta")
+_TABLES = ("docsets", "access", "pages", "robots", "vectors", "meta")
 _MAX_SKIPPED = 2**20  # rows that cannot be read, one after the other, before the rest is given up
 
 
@@ -69,6 +70,7 @@ def salvage(path: Path) -> Salvaged:
                 for table in _TABLES:
                     _copy(old, new, table)
                 new.execute("DELETE FROM pages WHERE docset_id NOT IN (SELECT id FROM docsets)")
+                new.execute("DELETE FROM access WHERE docset_id NOT IN (SELECT id FROM docsets)")
                 new.execute("DELETE FROM robots WHERE docset_id NOT IN (SELECT id FROM docsets)")
                 new.execute("UPDATE pages SET extractor = 0, chunker = 0, content_hash = NULL, rules = NULL")
                 new.execute("UPDATE pages SET state = 'pending' WHERE state = 'indexed' AND document IS NULL")
@@ -105,8 +107,10 @@ def _copy(old: apsw.Connection, new: apsw.Connection, table: str) -> None:
 
 
 def _checked(table: str, names: list[str], row: "Sequence[Any]") -> "list[Any]":
-    """A row without what SQLite takes for whole and is not: texts and links that cannot be unpacked."""
+    """A row without what SQLite takes for whole and is not: texts, links and headers that cannot be unpacked."""
     values = dict(zip(names, row, strict=True))
+    if table == "access" and not _headers_whole(values["headers"]):
+        values["headers"] = "{}"
     if table == "pages":
         for name, unpack in (("document", unpack_document), ("links", unpack_links)):
             try:
@@ -117,10 +121,18 @@ def _checked(table: str, names: list[str], row: "Sequence[Any]") -> "list[Any]":
     return list(values.values())
 
 
+def _headers_whole(text: object) -> bool:
+    try:
+        headers = json.loads(str(text))
+    except ValueError:
+        return False
+    return isinstance(headers, dict) and all(isinstance(value, str) for value in headers.values())
+
+
 def _rows(old: apsw.Connection, table: str, names: list[str]) -> Iterator[tuple[str | int | float | bytes | None, ...]]:
     """The rows that can be read, in order; over each place that cannot, growing steps are taken."""
     listed = ", ".join(names)
-    if table in ("docsets", "meta", "robots"):  # few rows, without numbers
+    if table in ("docsets", "access", "meta", "robots"):  # few rows, without numbers
         try:
             yield from old.execute(f"SELECT {listed} FROM {table}")
         except (apsw.Error, UnicodeDecodeError):
