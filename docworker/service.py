@@ -134,7 +134,7 @@ class Service:
             await change.wait()
 
     async def delete(self, request: DocsetRequest) -> DeleteResponse:
-        """Stop a docset's crawl and remove all of it; nothing of it is found from here on."""
+        """Stop a docset's crawl and remove all of it; nothing of it is found from here on. Raises NotFound."""
         await self._docset(request.id)
         await self._remove(request.id)
         return DeleteResponse(success=True, docset_id=request.id)
@@ -347,7 +347,7 @@ class Service:
         )
 
     async def why(self, request: WhyRequest) -> WhyResponse:
-        """What became of a URL, and why. Raises NotFound when no docset is of its site."""
+        """What became of a URL, and why. Raises NotFound for an unknown docset, or when none is of its site."""
         url = canonical(request.url)
         if url is None:
             raise InvalidRequest(f"url: expected an http or https address, got {request.url[:200]!r}.")

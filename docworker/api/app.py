@@ -14,6 +14,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from docworker import __version__
+from docworker.api import docs, openapi
 from docworker.contract import HealthResponse
 from docworker.errors import (
     Conflict,
@@ -69,6 +70,8 @@ def application(desk: Desk) -> web.Application:
     app = web.Application(client_max_size=_MAX_BODY_BYTES, middlewares=[_errors, _guard])
     app[_DESK] = desk
     app.router.add_get("/health", _health)
+    app.router.add_get("/openapi.json", _openapi)
+    app.router.add_get("/docs", _docs)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _serve(operation))
     return app
@@ -80,6 +83,16 @@ async def _health(request: web.Request) -> web.Response:
         status="ok", timestamp=desk.now(), version=__version__, instance=desk.instance, ready=desk.service is not None
     )
     return _json(response)
+
+
+async def _openapi(request: web.Request) -> web.Response:
+    return web.json_response(openapi.document(_STATUS))
+
+
+async def _docs(request: web.Request) -> web.Response:
+    html, policy = docs.page()
+    headers = {"Content-Security-Policy": policy, "Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff"}
+    return web.Response(text=html, content_type="text/html", headers=headers)
 
 
 def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
