@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
 _PAGES_GRACE_S = 3.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
+_MAX_LINE_BYTES = 2**16  # of a request: two texts of 2,048 characters take 48 KiB in a query string; aiohttp's limit is 8,190
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
@@ -157,7 +158,7 @@ async def _run(settings: Settings) -> None:
 
 async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
     """Answer HTTP from here on; also returns the port. Raises AlreadyRunning when it is taken."""
-    runner = web.AppRunner(application(desk), access_log=None, shutdown_timeout=_REQUESTS_GRACE_S)
+    runner = web.AppRunner(application(desk), access_log=None, shutdown_timeout=_REQUESTS_GRACE_S, max_line_size=_MAX_LINE_BYTES)
     await runner.setup()
     try:
         await web.TCPSite(runner, settings.host, settings.port).start()
