@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -159,7 +160,7 @@ def test_white_space_is_to_the_pattern_what_it_is_to_the_contract() -> None:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with Site({"/docs/a": PAGE.format("A"), "/docs/b": PAGE.format("B")}) as running:
+    with Site({"/brief": PAGE.format("Brief"), "/docs/a": PAGE.format("A"), "/docs/b": PAGE.format("B")}) as running:
         yield running
 
 
@@ -172,25 +173,60 @@ def running(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterat
         assert not re.search("ERROR|Traceback", daemon.log()), daemon.log()[-4_000:]
 
 
-def at_home(case: Any, site: Site) -> None:
-    """Turn what is made up and right into what a site on loopback can have: other addresses would all be refused alike."""
-    if not case.meta.generation.mode.is_positive:
-        return
+@pytest.fixture(scope="module")
+def docset(running: Daemon, site: Site) -> str:
+    """A docset with pages, chunks and vectors."""
+    made = running.post("/index", baseUrl=site.url, seedSlug="/docs/a", allowedPaths=["/docs"])
+    running.wait_ready(made["docsetId"], vectors=True)
+    return str(made["docsetId"])
 
-    def somewhere(text: str) -> str:
-        return "/docs/" + (quote(text[:50], safe="") or "a").replace(".", "_")
 
-    if case.operation.path == "/index":
-        case.body |= {
-            "baseUrl": site.url,
-            "seedSlug": "/docs/a" if len(case.body["seedSlug"]) < 3 else somewhere(case.body["seedSlug"]),
-        }
-        if case.body.get("allowedPaths"):
-            case.body["allowedPaths"] = ["/docs", *(somewhere(text) for text in case.body["allowedPaths"])]
-    elif case.operation.path == "/refresh" and isinstance(case.body.get("baseUrl"), str):
-        case.body["baseUrl"] = site.url
-    elif case.operation.path == "/why":
-        case.query["url"] = site.url + somewhere(case.query["url"])
+@dataclass(frozen=True)
+class Home:
+    """Turns what is made up and right into what there is here, else it would all be refused alike: 404, 502, nothing found.
+
+    Which, goes by the length of a text, so that the same request is always made of it.
+    """
+
+    daemon: Daemon
+    site: Site
+    docset: str
+
+    def settle(self, case: Any) -> None:
+        """Change a request that is right by the document; one that is meant to be wrong stays as it is."""
+        if not case.meta.generation.mode.is_positive:
+            return
+        for place in (case.body, case.query, case.path_parameters):
+            if isinstance(place, dict):
+                for name, value in place.items():
+                    place[name] = self._known(name, value)
+        if case.operation.label == "DELETE /docset/{id}" and case.path_parameters["id"] == self.docset:
+            case.path_parameters["id"] = self._to_delete()
+
+    def _known(self, name: str, value: Any) -> Any:
+        match name, value:
+            case ("id" | "docsetId", str()):
+                return value if len(value) % 2 else self.docset
+            case "docsetIds", [*ids]:
+                return ids if len(ids) % 2 else [self.docset] * len(ids)
+            case "baseUrl", str():
+                return self.site.url
+            case "url", str():
+                return self.site.url + self._path(value)
+            case "seedSlug", str():
+                return self._path(value)
+            case "allowedPaths", [*paths]:
+                return ["/docs", *(self._path(each) for each in paths[:-1])]
+            case "query", str():
+                return value if len(value) % 2 else "What quota has the frobnicator?"
+        return value
+
+    def _path(self, text: str) -> str:
+        return "/docs/" + (quote(text[:50], safe="").replace(".", "_") if len(text) % 2 else "a")
+
+    def _to_delete(self) -> str:
+        made = self.daemon.post("/index", baseUrl=self.site.url, seedSlug="/brief", waitForSeed=False)
+        return str(made["docsetId"])
 
 
 api = schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig.from_dict(EXPECTED)).exclude(is_endless)
@@ -204,8 +240,8 @@ api = schemathesis.openapi.from_dict(DOCUMENT, config=SchemathesisConfig.from_di
     database=None,
     suppress_health_check=list(HealthCheck),
 )
-def test_the_daemon_does_what_the_document_says(case: Any, running: Daemon, site: Site) -> None:
-    at_home(case, site)
+def test_the_daemon_does_what_the_document_says(case: Any, running: Daemon, site: Site, docset: str) -> None:
+    Home(running, site, docset).settle(case)
     case.call_and_validate(base_url=running.url)
 
 
