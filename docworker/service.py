@@ -154,7 +154,7 @@ class Service:
         """
         if request.docset_id is not None:
             docset = await self._docset(request.docset_id)
-            if request.base_url is not None and docset not in await self._at(request.base_url):
+            if request.base_url is not None and docset.id not in {each.id for each in await self._at(request.base_url)}:
                 raise InvalidRequest(f"baseUrl: expected that of docset {docset.id}, {docset.base_url}, or none.")
         elif request.base_url is not None:
             found = await self._at(request.base_url)
