@@ -251,6 +251,19 @@ def test_the_daemon_serves_the_document(running: Daemon) -> None:
     assert response.json() == DOCUMENT
 
 
+def test_the_longest_texts_fit_into_a_query_string(running: Daemon) -> None:
+    """Each of 2,048 characters that are twelve bytes long in a URL, with others beside them."""
+    longest = "\U0001d4b3" * 2_048
+    for path, query in (
+        (f"/docset/{longest}", {}),
+        ("/status", {"docsetId": longest}),
+        ("/why", {"url": "http://h/", "docsetId": longest}),
+    ):
+        response = running.request("GET", path, params=query)
+        assert (response.status_code, list(response.json())) == (404, ["error"])
+        assert "no docset '\U0001d4b3\U0001d4b3" in response.json()["error"]
+
+
 # -- the page
 
 
