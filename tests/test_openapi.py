@@ -128,6 +128,8 @@ def test_the_document_speaks_the_names_of_json() -> None:
 def test_every_object_is_closed_and_every_number_has_its_bounds() -> None:
     schemas = DOCUMENT["components"]["schemas"]
     assert [name for name, schema in schemas.items() if schema["type"] == "object" and schema["additionalProperties"]] == []
+    answers = {name: schema for name, schema in schemas.items() if "properties" in schema and not name.endswith("Request")}
+    assert [name for name, schema in answers.items() if set(schema["required"]) != schema["properties"].keys()] == []
     null = {"type": "null"}
     fields = schemas["RetrieveRequest"]["properties"]
     assert fields["topK"]["anyOf"] == [{"type": "integer"}, null]  # clamped, not refused
