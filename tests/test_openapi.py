@@ -253,6 +253,16 @@ def test_the_daemon_serves_the_document(running: Daemon) -> None:
     assert response.json() == DOCUMENT
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_an_unknown_parameter_is_refused_also_beside_a_body(running: Daemon, operation: Any) -> None:
+    required = {str(info.alias): "http://h/" for info in operation.request.model_fields.values() if info.is_required()}
+    body, query = (required, {}) if operation.method == "POST" else (None, required)
+    query = {name: value for name, value in query.items() if f"{{{name}}}" not in operation.path} | {"nonsense": "1"}
+    response = running.request(operation.method, operation.path.replace("{id}", "x"), json=body, params=query)
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("nonsense: ")
+
+
 def test_the_longest_texts_fit_into_a_query_string(running: Daemon) -> None:
     """Each of 2,048 characters that are twelve bytes long in a URL, with others beside them."""
     longest = "\U0001d4b3" * 2_048

@@ -99,12 +99,13 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
     async def handle(request: web.Request) -> web.Response:
         fields: dict[str, object] = {**request.match_info}
         from_strings = operation.method != "POST"
-        if from_strings:
-            for key in request.query:
-                if key in fields or len(request.query.getall(key)) > 1:
-                    raise InvalidRequest(f"{key}: given twice.")
-                fields[key] = request.query[key]
-        else:
+        for key in request.query:
+            if not from_strings:
+                raise InvalidRequest(f"{key}: expected in the JSON body, not in the query string.")
+            if key in fields or len(request.query.getall(key)) > 1:
+                raise InvalidRequest(f"{key}: given twice.")
+            fields[key] = request.query[key]
+        if not from_strings:
             fields |= await _body(
                 request, may_be_empty=not any(info.is_required() for info in operation.request.model_fields.values())
             )

@@ -28,10 +28,10 @@ _WITH_BODY = frozenset({413, 415})
 _BY_WHOM = frozenset({401, 403})  # who may not ask is refused everywhere
 _ABOUT = """A local documentation daemon: it crawls documentation, keeps it on this machine, and finds passages in it.
 
-Times are epoch milliseconds, ages are hours. Unknown fields and parameters are refused (400), so that a typo is noticed; `null`
-in an optional field means leaving it out; 5.0 is the whole number 5. An unknown path is answered with 404, a method that a path
-does not have with 405 and `Allow`. This is true of the version that serves it: later ones may add keys to answers, and change
-none."""
+Times are epoch milliseconds, ages are hours. Where 400 is listed, unknown fields and parameters are refused, so that a typo is
+noticed; `null` in an optional field means leaving it out; 5.0 is the whole number 5. An unknown path is answered with 404, a
+method that a path does not have with 405 and `Allow`. This is true of the version that serves it: later ones may add keys to
+answers, and change none."""
 _ERROR = {
     "description": "Every error.",
     "type": "object",
