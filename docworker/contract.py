@@ -7,13 +7,16 @@ names are never changed or removed; new ones stand beside them.
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 from docworker.model import DocsetState, PageState, Reason
 
 MAX_QUERY_CHARS = 8_192
 MAX_HEADERS = 20
+# A character that is no white space as Unicode and pydantic define it; `\\S` is another set in every language.
+NOT_BLANK = r"[^\t-\r \u0085\u00A0\u1680\u2000-\u200A\u2028\u2029\u202F\u205F\u3000]"
 
 
 def _whole(value: object) -> object:
@@ -32,12 +35,12 @@ Hours = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=Fa
 Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
 
 # RFC 9110 sections 5.1 and 5.5, of whose values only those that every server reads the same.
-_NAME, _VALUE = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}"), re.compile(r"[!-~]([\t -~]{0,4094}[!-~])?")
+_NAME, _VALUE = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}", r"[!-~]([\t -~]{0,4094}[!-~])?"
 # What the request itself says: where it goes, how it is framed, and which part or form of the page is wanted.
-_NOT_GIVEN = re.compile(
-    r"host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|accept-encoding|range|if-.*",
-    re.IGNORECASE,
+_NOT_GIVEN = (
+    r"host|content-length|transfer-encoding|connection|keep-alive|upgrade|te|trailer|expect|proxy-.*|accept-encoding|range|if-.*"
 )
+_IN_ANY_CASE = re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", _NOT_GIVEN)  # JSON Schema has no flags
 
 
 def _sendable(headers: object) -> object:
@@ -47,26 +50,49 @@ def _sendable(headers: object) -> object:
     if len(headers) > MAX_HEADERS:
         raise ValueError(f"at most {MAX_HEADERS} headers")
     for number, (name, value) in enumerate(headers.items(), 1):
-        if not isinstance(name, str) or not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not re.fullmatch(_NAME, name):
             raise ValueError(f"names of letters, digits and !#$%&'*+-.^_`|~, which that of header {number} is not")
-        if _NOT_GIVEN.fullmatch(name):
+        if re.fullmatch(_NOT_GIVEN, name, re.IGNORECASE):
             raise ValueError(f"headers that docworker does not set itself, which {name} is")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_VALUE, value):
             raise ValueError(f"1 to 4,096 printable ASCII characters as the value of {name}, with no blank at its ends")
     if len({name.lower() for name in headers}) < len(headers):
         raise ValueError("each header once, in upper or lower case")
     return headers
 
 
-Headers = Annotated[dict[str, str], BeforeValidator(_sendable)]
+Headers = Annotated[
+    dict[str, str],
+    BeforeValidator(_sendable),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_HEADERS,
+            "propertyNames": {"pattern": f"^(?!({_IN_ANY_CASE})$){_NAME}$"},
+            "additionalProperties": {"type": "string", "pattern": f"^{_VALUE}$"},
+            "description": "Each name once, in upper or lower case.",
+        }
+    ),
+]
+
+
+def _given(field: str) -> JsonDict:
+    """The schema of a request in which an optional field has a value."""
+    return {"required": [field], "properties": {field: {"type": "string"}}}
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, validate_by_alias=True, extra="forbid")
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+        extra="forbid",
+        json_schema_serialization_defaults_required=True,  # an answer has all its keys, always
+    )
 
 
 class _Request(_Model):
-    model_config = ConfigDict(validate_by_name=False)
+    model_config = ConfigDict(validate_by_name=False, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
@@ -101,12 +127,18 @@ class IndexRequest(_Request):
     to the site itself with every request; without them those given before stay, and an empty object removes them.
     """
 
-    base_url: Text
-    seed_slug: Text
+    base_url: Annotated[Text, Field(examples=["https://docs.example.org"])]
+    """Address of the site, http or https: without user, query and fragment."""
+    seed_slug: Annotated[Text, Field(examples=["/guide/start"])]
+    """Path of the first page, or its full URL on that site."""
     name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] | None = None
+    """Default: the title of the site or of the first page, else the host."""
     allowed_paths: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
+    """Paths below which pages are taken, by whole segments; the first page has to lie there. Default: its directory."""
     wait_for_seed: StrictBool = True
+    """Answer when the first page can be found, and with 502 when it cannot be had; else at once."""
     max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
+    """Most pages. Default: as the settings say."""
     include: Patterns | None = None
     exclude: Patterns | None = None
     headers: Annotated[Headers | None, Field(repr=False)] = None
@@ -126,12 +158,22 @@ class IndexResponse(_Model):
 class RetrieveRequest(_Request):
     """Search for passages."""
 
-    query: Annotated[str, StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS)]
+    query: Annotated[
+        str,
+        StringConstraints(strict=True, strip_whitespace=True, min_length=1, max_length=MAX_QUERY_CHARS),
+        Field(examples=["limit open connections"], json_schema_extra={"pattern": NOT_BLANK}),
+    ]
+    """The question, or a whole prompt. White space around it does not count."""
     top_k: Whole = 5
+    """Most results. Less than 1 counts as 1, more than 100 as 100."""
     docset_ids: Annotated[list[Text], Field(max_length=1_000)] | None = None
+    """The docsets to search, default all. An empty list finds nothing."""
     max_chunks_per_page: Annotated[Whole, Field(ge=1)] = 3
+    """Most results of one page."""
     max_total_chars: Annotated[Whole, Field(ge=1)] = 32_000
+    """The budget: most characters of all results together."""
     format_snippets: StrictBool = True
+    """Give each result its `snippet`, ready for context injection."""
 
     @model_validator(mode="after")
     def _clamp(self) -> "RetrieveRequest":
@@ -180,13 +222,16 @@ class StatusRequest(_Request):
     """Which docsets, and whether with details of stuck pages."""
 
     docset_id: Text | None = None
+    """Only this docset."""
     include_stuck: bool = False
+    """List the pages that are stuck (`stuckPageDetails`), not only their number."""
 
 
 class DocsetRequest(_Request):
     """One docset by its id."""
 
     id: Text
+    """The docset's id."""
 
 
 class StuckPage(_Model):
@@ -294,9 +339,13 @@ class PagesRequest(_Request):
     """A page of the listing."""
 
     id: Text
+    """The docset's id."""
     status: PageState | None = None
+    """Only pages in this state."""
     limit: Annotated[int, Field(ge=1, le=500)] = 100
+    """Most pages in the answer."""
     offset: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """How many pages to skip."""
 
 
 class PageResponse(_Model):
@@ -334,15 +383,22 @@ class RefreshAllRequest(_Request):
     """
 
     force: StrictBool = False
+    """Also what is fresh."""
     max_age: Hours = 24.0
+    """Hours after which a docset is no longer fresh."""
     full_reindex: StrictBool = False
+    """Read every page, and embed every text, anew."""
 
 
 class RefreshRequest(RefreshAllRequest):
-    """The same for one docset, by its id or its base URL."""
+    """Ask the site of one docset, by its id or its base URL, what has changed."""
+
+    model_config = ConfigDict(json_schema_extra={"anyOf": [_given("docsetId"), _given("baseUrl")]})
 
     docset_id: Text | None = None
+    """Which docset; this or `baseUrl` is required."""
     base_url: Text | None = None
+    """Its base URL in place of its id, when no other docset has the same."""
 
 
 class Incremental(_Model):
@@ -377,6 +433,7 @@ class DoctorRequest(_Request):
     """Look at everything; with `fix`, mend what can be mended."""
 
     fix: StrictBool = False
+    """Mend what can be mended."""
 
 
 class Check(_Model):
@@ -401,8 +458,10 @@ class DoctorResponse(_Model):
 class WhyRequest(_Request):
     """Which URL, and in which docset (default: all of its site)."""
 
-    url: Text
+    url: Annotated[Text, Field(examples=["https://docs.example.org/guide/start"])]
+    """The URL, http or https, with or without a fragment."""
     docset_id: Text | None = None
+    """Only this docset."""
 
 
 class RedirectResponse(_Model):

@@ -144,7 +144,7 @@ class Service:
             await change.wait()
 
     async def delete(self, request: DocsetRequest) -> DeleteResponse:
-        """Stop a docset's crawl and remove all of it; nothing of it is found from here on."""
+        """Stop a docset's crawl and remove all of it; nothing of it is found from here on. Raises NotFound."""
         await self._docset(request.id)
         await self._remove(request.id)
         return DeleteResponse(success=True, docset_id=request.id)
@@ -165,7 +165,7 @@ class Service:
         """
         if request.docset_id is not None:
             docset = await self._docset(request.docset_id)
-            if request.base_url is not None and docset not in await self._at(request.base_url):
+            if request.base_url is not None and docset.id not in {each.id for each in await self._at(request.base_url)}:
                 raise InvalidRequest(f"baseUrl: expected that of docset {docset.id}, {docset.base_url}, or none.")
         elif request.base_url is not None:
             found = await self._at(request.base_url)
@@ -417,7 +417,7 @@ class Service:
         )
 
     async def why(self, request: WhyRequest) -> WhyResponse:
-        """What became of a URL, and why. Raises NotFound when no docset is of its site."""
+        """What became of a URL, and why. Raises NotFound for an unknown docset, or when none is of its site."""
         url = canonical(request.url)
         if url is None:
             raise InvalidRequest(f"url: expected an http or https address, got {request.url[:200]!r}.")

@@ -18,6 +18,7 @@ from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from docworker import __version__
+from docworker.api import docs, openapi
 from docworker.api.stream import stream
 from docworker.contract import EventsRequest, HealthResponse
 from docworker.errors import (
@@ -93,6 +94,8 @@ def application(desk: Desk) -> web.Application:
     app.on_response_prepare.append(_harden)
     app.router.add_get("/health", _health)
     app.router.add_get("/events", _events)
+    app.router.add_get("/openapi.json", _openapi)
+    app.router.add_get("/docs", _docs)
     for operation in OPERATIONS:
         app.router.add_route(operation.method, operation.path, _serve(operation))
     return app
@@ -115,6 +118,15 @@ async def _events(request: web.Request) -> web.StreamResponse:
     asked = validated(EventsRequest, _from_query(request), from_strings=True)
     service = _service(desk)
     return await stream(request, service.events, desk.instance, asked.docset_id, lambda: service.progress(asked))
+
+
+async def _openapi(_request: web.Request) -> web.Response:
+    return web.json_response(openapi.document(_STATUS))
+
+
+async def _docs(_request: web.Request) -> web.Response:
+    html, policy = docs.page()
+    return web.Response(text=html, content_type="text/html", headers={"Content-Security-Policy": policy})
 
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
@@ -145,6 +157,8 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
         if from_strings:
             fields = _from_query(request)
         else:
+            for key in request.query:
+                raise InvalidRequest(f"{key}: expected in the JSON body, not in the query string.")
             may_be_empty = not any(info.is_required() for info in operation.request.model_fields.values())
             fields = {**request.match_info, **await _body(request, may_be_empty=may_be_empty)}
         return _json(await operation.run(_service(request.app[_DESK]), fields, from_strings=from_strings))

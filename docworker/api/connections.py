@@ -17,7 +17,8 @@ MOST = 128
 _KEEP_ALIVE_S = 30.0  # without a whole request head
 _LINGER_S = 5.0  # for a body that nobody wants
 _UNREAD_S = 30.0  # for an answer that is not read
-_MAX_LINE_BYTES, _MAX_HEADERS = 8_190, 64
+_MAX_LINE_BYTES = 2**16  # two texts of 2,048 characters take 48 KiB in a query string
+_MAX_HEADER_BYTES, _MAX_HEADERS = 8_190, 64
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     b'Content-Length: %d\r\n\r\n{"error": "%s"}'
@@ -47,7 +48,7 @@ class _Server(web.Server):
             keepalive_timeout=_KEEP_ALIVE_S,
             lingering_time=_LINGER_S,
             max_line_size=_MAX_LINE_BYTES,
-            max_field_size=_MAX_LINE_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
             max_headers=_MAX_HEADERS,
             access_log=None,
         )

@@ -18,6 +18,10 @@ _log = logging.getLogger(__name__)
 _STILL_THERE_S = 15.0
 _PATIENCE_S = 10.0  # with who does not read
 LAST_ID = "Last-Event-ID"
+KINDS = """Each event has an id, a kind and a JSON object. `progress` is a docset as GET /docset tells it, first as it stands and
+then at most twice a second while it is worked on; `page` is what became of one page (docsetId, url, status, message); `ready`
+and `failed` end a docset's crawl or refresh (docsetId, status, message), `deleted` the docset (docsetId); `session` tells of an
+editor (sessionId, change, count); `missed` that events were forgotten meanwhile. Who does not keep up is let go."""
 
 
 async def stream(
