@@ -136,6 +136,41 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def flags_of(settings: Settings) -> dict[str, str | int | bool]:
+    """The settings that stood on the command line of the daemon of this data folder, as it told them when it started."""
+    try:
+        told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
+        return {str(name): value for name, value in told["flags"].items() if isinstance(value, str | int)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def await_another(settings: Settings, gone: Address) -> Address | None:
+    """The daemon that takes the place of `gone`, once it is ready; None when it does not come."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        address = find(settings)
+        if address is not None and address.instance != gone.instance:
+            health = _health(address.url)
+            if health is not None and health.ready:
+                return address
+        time.sleep(_POLL_S)
+    return None
+
+
+def glance(settings: Settings, path: str, timeout_s: float) -> str | None:
+    """What the daemon of this data folder answers to a GET, if it does so within `timeout_s`; else None, and nothing is said."""
+    try:
+        told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
+        host = f"[{told['host']}]" if ":" in told["host"] else told["host"]
+        with httpx.Client(base_url=f"http://{host}:{told['port']}", timeout=timeout_s, trust_env=False) as http:
+            if HealthResponse.model_validate_json(http.get("/health").content).instance == told["instance"]:
+                return http.get(path).raise_for_status().text
+    except (OSError, ValueError, KeyError, TypeError, httpx.HTTPError, httpx.InvalidURL):
+        pass
+    return None
+
+
 class Client:
     """Requests to a daemon that runs. Every failure is a Failure with the exit code of its kind."""
 

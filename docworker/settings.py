@@ -155,3 +155,8 @@ def _read_file(path: Path) -> dict[str, object]:
 def _nearest(name: str) -> str:
     close = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def user_config_dir() -> Path:
+    """The folder below which programs of this user keep their settings, such as ~/.config; docworker's own lie in `data_dir`."""
+    return _absolute(platformdirs.user_config_path())
