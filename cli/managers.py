@@ -128,7 +128,7 @@ class Systemd:
         # UTC, since names of other time zones cannot be read back
         shown = _call(
             *("env", "TZ=UTC", "systemctl", "--user", "show", SERVICE, REFRESH, TIMER),
-            "--property=Id,UnitFileState,ActiveState,MainPID,Result,NextElapseUSecRealtime,LastTriggerUSec",
+            "--property=Id,UnitFileState,ActiveState,MainPID,Result,NextElapseUSecRealtime,ExecMainExitTimestamp",
         )
         if shown.returncode:
             return State(reachable=False)
@@ -136,8 +136,9 @@ class Systemd:
         for block in shown.stdout.split("\n\n"):
             unit = dict(line.partition("=")[::2] for line in block.splitlines())
             units[unit.get("Id", "")] = unit
-        service, timer = units.get(SERVICE, {}), units.get(TIMER, {})
-        last = _epoch_ms(timer.get("LastTriggerUSec", ""))
+        service, timer, refresh = (units.get(name, {}) for name in (SERVICE, TIMER, REFRESH))
+        # not the timer's LastTriggerUSec: that is set when the timer is first started
+        last = _epoch_ms(refresh.get("ExecMainExitTimestamp", ""))
         return State(
             reachable=True,
             enabled=service.get("UnitFileState") == "enabled",
@@ -146,7 +147,7 @@ class Systemd:
             refresh_enabled=timer.get("UnitFileState") == "enabled",
             next_refresh=_epoch_ms(timer.get("NextElapseUSecRealtime", "")),
             last_refresh=last,
-            last_result=units.get(REFRESH, {}).get("Result") if last else None,
+            last_result=refresh.get("Result") if last else None,
         )
 
     def activate(self, files: Collection[Path], changed: Collection[Path]) -> list[str] | None:
@@ -170,6 +171,8 @@ class Systemd:
         # the refresh first: it would start the service again
         if not _call("systemctl", "--user", "disable", "--now", *sorted(names, key=lambda name: name == SERVICE)).returncode:
             said = [f"Stopped and disabled {', '.join(names)}."]
+        if TIMER in names:
+            _call("systemctl", "--user", "clean", "--what=state", TIMER)  # when it last elapsed
         # what `disable` does, where no manager answers
         for link in (self.folder / "default.target.wants" / SERVICE, self.folder / "timers.target.wants" / TIMER):
             if link.name in names and link.is_symlink():

@@ -46,6 +46,7 @@ _DATA_ENTRIES = (
     *("catalog.sqlite", "catalog.sqlite-*", "catalog.damaged-*", "catalog.salvaged.sqlite*", "shelf", "refreshing"),
     *("config.toml", "daemon.json", "daemon.new", "docworker.log", "docworker.log.[0-9]", "lock"),
 )
+_SIGNS = ("catalog.sqlite", LOG_FILE)  # by which, besides the lock, a folder is known as docworker's
 _CACHE_ENTRIES = ("all-MiniLM-L6-v2-*", "fastembed", ".preparing-*")
 
 
@@ -132,7 +133,7 @@ def discard(settings: Settings) -> tuple[list[Path], list[Path]]:
     left: list[Path] = []
     data, cache = settings.data_dir, settings.cache_dir
     try:
-        if _is_own_folder(data) and any((data / name).is_file() for name in ("catalog.sqlite", "lock")):
+        if _is_own_folder(data) and (data / "lock").is_file() and any((data / name).is_file() for name in _SIGNS):
             lock = FileLock(data / "lock")
             lock.acquire(timeout=0)
             try:
@@ -157,16 +158,21 @@ def _is_own_folder(folder: Path) -> bool:
 
 
 def _discard(folder: Path, own: Sequence[str], gone: list[Path], left: list[Path]) -> None:
-    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name == "lock"):  # the lock last
+    removed, kept = [], []
+    for entry in sorted(folder.iterdir(), key=lambda entry: (entry.name == "lock", entry.name)):  # the lock last
         if not any(fnmatchcase(entry.name, pattern) for pattern in own):
-            left.append(entry)
-        elif entry.is_dir() and not entry.is_symlink():
+            kept.append(entry)
+            continue
+        if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    if next(folder.iterdir(), None) is None:
+        removed.append(entry)
+    if not kept:
         folder.rmdir()
-    gone.append(folder)
+        removed = [folder]
+    gone += removed
+    left += kept
 
 
 def _folder_check(folder: Path, *, fix: bool) -> Check:
