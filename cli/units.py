@@ -23,6 +23,7 @@ PERIODS: Mapping[str, tuple[float, str]] = {"hourly": (0.5, "5min"), "daily": (2
 _STOP_S, _RESTART_S = 20, 10
 _DAYS = ("Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat")
 _ESCAPED = re.compile(r'[\\"\x00-\x1f\x7f]')
+_UNSAFE = re.compile(r"""["'\\\x00-\x1f\x7f]""")
 _UNESCAPED = re.compile(r'\\(?:x([0-9a-f]{2})|([\\"]))|%%')
 
 
@@ -88,7 +89,10 @@ def systemd_units(wanted: Wanted) -> dict[str, str]:
 
 
 def _run(wanted: Wanted, *arguments: str) -> str:
-    lines = ["ExecStart=" + " ".join([*map(quoted, wanted.command), *arguments])]
+    # systemd takes no program whose path holds such characters, but any argument; there a $ would begin a variable
+    program, *others = ("/usr/bin/env", *wanted.command) if _UNSAFE.search(wanted.command[0]) else wanted.command
+    words = [quoted(program), *(quoted(word).replace("$", "$$") for word in others), *arguments]
+    lines = ["ExecStart=" + " ".join(words)]
     lines += [f"Environment={quoted(f'{name}={value}')}" for name, value in wanted.environment.items()]
     return "\n".join(lines)
 

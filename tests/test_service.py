@@ -164,9 +164,11 @@ def test_what_is_quoted_in_a_unit_is_read_back(value: str) -> None:
 
 
 def test_blanks_quotes_and_percent_signs_are_written_as_systemd_reads_them() -> None:
-    unit = systemd_units(wanted(command=('/my bin/100%/doc"worker',), DOCWORKER_DATA_DIR=NASTY))[SERVICE].splitlines()
-    assert r'ExecStart="/my bin/100%%/doc\"worker" serve --keep-alive' in unit
+    unit = systemd_units(wanted(command=("/my bin/100%/$docworker",), DOCWORKER_DATA_DIR=NASTY))[SERVICE].splitlines()
+    assert r'ExecStart="/my bin/100%%/$docworker" serve --keep-alive' in unit
     assert r'''Environment="DOCWORKER_DATA_DIR=/srv/it's 100%%h of \"my\" $docs\\now; é"''' in unit
+    unit = systemd_units(wanted(command=("/it's $mine/python", "-m", "cli")))[SERVICE].splitlines()
+    assert r"""ExecStart="/usr/bin/env" "/it's $$mine/python" "-m" "cli" serve --keep-alive""" in unit
 
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd's own checker")
