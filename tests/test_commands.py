@@ -77,12 +77,13 @@ def test_the_readmes_table_of_commands_names_every_command(path: tuple[str, ...]
     text = README.read_text("utf-8")
     table = text[text.index("| command | does |") :].partition("\n\n")[0]
     cells = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()[2:]]
-    # a cell names one command, or several as "`docworker start` · `stop`"; a group's name stands before the first alone
+    # a cell names one command or several, of a group as "`docworker service install` · `uninstall`"
     named = set()
     for cell in cells:
-        first, *others = [re.sub(r"^docworker ", "", name) for name in re.findall(r"`([^`]+)`", cell)]
-        before = first.split(" ")[:-1] if first.split(" ")[0] in main.commands and len(first.split(" ")) > 1 else []
-        named |= {first, *others, *(" ".join([*before, other]) for other in others)}
+        first, *others = [name.removeprefix("docworker ") for name in re.findall(r"`([^`]+)`", cell)]
+        group = first.split(" ")[0]
+        before = f"{group} " if isinstance(main.commands.get(group), click.Group) else ""
+        named |= {first, *(before + other for other in others)}
     assert any(name == " ".join(path) or name.startswith(" ".join([*path, ""])) for name in named)
 
 
