@@ -161,7 +161,10 @@ def logs(following: bool, number: int, level: str | None, data_dir: str | None, 
         newest = newest[: len(newest) - len(rest)]
     found = tail(itertools.chain([newest], (path.read_bytes() for path in older)), number, level)
     if not following:
-        click.echo(json.dumps([entry.parts() for entry in found]) if as_json else "\n".join(entry.text for entry in found))
+        if as_json:
+            click.echo(json.dumps([entry.parts() for entry in found]))
+        elif found:
+            click.echo("\n".join(entry.text for entry in found))
         return
     try:
         for entry in itertools.chain(found, follow(follower, rest)):

@@ -79,7 +79,8 @@ def install(manager: Manager, loaded: Loaded, what: Wanted, *, force: bool) -> O
         file = loaded.settings.data_dir / "config.toml"
         outcome.said.append(f"The {SECRET} is not written into units, which others may read; put it into {file}.")
     address = find(loaded.settings)
-    if address is not None and manager.state().reachable and manager.state().pid != address.pid:
+    state = manager.state() if address is not None else State(reachable=False)
+    if address is not None and state.reachable and state.pid != address.pid:
         stop_daemon(loaded.settings)  # it would keep the data folder from the service
         outcome.said.append(f"Stopped the daemon that ran (pid {address.pid}); the service goes on with its work.")
     did = manager.activate(list(texts), changed)
