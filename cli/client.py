@@ -58,16 +58,23 @@ class Address:
 
 def find(settings: Settings) -> Address | None:
     """The daemon of this data folder, if it answers; another one at the same port is not it."""
+    address = _told(settings)
+    if address is None:
+        return None
+    health = _health(address)
+    return address if health is not None and health.instance == address.instance else None
+
+
+def _told(settings: Settings) -> Address | None:
+    """Where the daemon of this data folder said that it answers; None when it said nothing."""
     try:
         told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
         bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["host"], told["host"])
         host = f"[{bound}]" if ":" in bound else bound
         token = None if settings.token is None else settings.token.get_secret_value()
-        address = Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"], token)
+        return Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"], token)
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    health = _health(address)
-    return address if health is not None and health.instance == address.instance else None
 
 
 def _health(address: Address) -> HealthResponse | None:
@@ -163,6 +170,44 @@ def _told_pid(settings: Settings) -> str:
         return f" (pid {int(json.loads((settings.data_dir / _DAEMON_FILE).read_text('utf-8'))['pid'])})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
+
+
+def flags_of(settings: Settings) -> dict[str, str | int | bool]:
+    """The settings that stood on the command line of the daemon of this data folder, as it told them when it started."""
+    try:
+        told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
+        return {str(name): value for name, value in told["flags"].items() if isinstance(value, str | int)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def await_another(settings: Settings, gone: Address) -> Address | None:
+    """The daemon that takes the place of `gone`, once it is ready; None when it does not come."""
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        address = find(settings)
+        if address is not None and address.instance != gone.instance:
+            health = _health(address)
+            if health is not None and health.ready:
+                return address
+        time.sleep(_POLL_S)
+    return None
+
+
+def glance(settings: Settings, path: str, timeout_s: float) -> str | None:
+    """What the daemon of this data folder answers to a GET, if it does so within `timeout_s`; else None, and nothing is said."""
+    address = _told(settings)
+    if address is None:
+        return None
+    try:
+        with httpx.Client(
+            base_url=address.url, headers=address.headers, timeout=timeout_s, verify=_NO_TLS, trust_env=False
+        ) as http:
+            if HealthResponse.model_validate_json(http.get("/health").content).instance == address.instance:
+                return http.get(path).raise_for_status().text
+    except (ValueError, httpx.HTTPError, httpx.InvalidURL):
+        pass
+    return None
 
 
 @dataclass(frozen=True, slots=True)

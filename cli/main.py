@@ -1,6 +1,5 @@
 """The commands. Each asks the daemon, prints for people or as one JSON document, and ends with the exit code of its kind."""
 
-import functools
 import json
 import math
 import os
@@ -8,8 +7,7 @@ import platform
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import ParamSpec
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import click
@@ -18,6 +16,12 @@ from cli import render
 from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
+from cli.completion import DOCSET, completion
+from cli.logs import logs
+from cli.options import data_dir_option, json_option
+from cli.options import sentences as _sentences
+from cli.restart import restart
+from cli.service import service
 from docworker import SCHEMA_VERSION, __version__
 from docworker.contract import (
     Check,
@@ -34,35 +38,16 @@ from docworker.contract import (
     UnregisterResponse,
     WhyResponse,
 )  # fmt: skip
-from docworker.errors import DocworkerError, SettingsError
 from docworker.model import DocsetState, PageState
 from docworker.settings import Loaded, Settings, load
 
-P = ParamSpec("P")
 _POLL_S = 0.5
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
 no_start_option = click.option("--no-start", is_flag=True, help="Fail instead of starting the daemon when none answers.")
 host_option = click.option("--host", help="Address to listen on (default 127.0.0.1).")
 port_option = click.option("--port", type=int, help="Port to listen on (default 7432); 0 takes a free one.")
-data_dir_option = click.option("--data-dir", type=click.Path(file_okay=False), help="Folder of the index.")
 keep_alive_option = click.option("--keep-alive", is_flag=True, default=None, help="Do not stop with the last editor session.")
-
-
-def _sentences(command: Callable[P, None]) -> Callable[P, None]:
-    """End with one sentence and an exit code whatever docworker raises."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        except SettingsError as error:
-            raise Failure(str(error), 2) from None
-        except DocworkerError as error:
-            raise Failure(str(error)) from None
-
-    return run
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -100,10 +85,11 @@ def serve(host: str | None, port: int | None, data_dir: str | None, keep_alive: 
     """Run the daemon in the foreground until Ctrl-C or SIGTERM."""
     from docworker.daemon import serve as run
 
-    settings = load({"host": host, "port": port, "data_dir": data_dir, "keep_alive": keep_alive}).settings
+    flags = {"host": host, "port": port, "keep_alive": keep_alive}
+    settings = load({**flags, "data_dir": data_dir}).settings
     if as_json:
         click.echo(json.dumps({"pid": os.getpid(), "dataDir": str(settings.data_dir)}))
-    run(settings, to_stderr=sys.stderr.isatty())
+    run(settings, to_stderr=sys.stderr.isatty(), flags={name: flag for name, flag in flags.items() if flag is not None})
 
 
 @main.command()
@@ -133,7 +119,7 @@ def stop(as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("docset", required=False)
+@click.argument("docset", type=DOCSET, required=False)
 @click.option("--watch", is_flag=True, help="Show it again whenever something changes, until Ctrl-C.")
 @json_option
 @_sentences
@@ -295,7 +281,7 @@ wait_option = click.option("--wait", is_flag=True, help="Return when it is done,
 
 
 @main.command()
-@click.argument("docset")
+@click.argument("docset", type=DOCSET)
 @force_option
 @max_age_option
 @full_option
@@ -383,7 +369,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
 @main.command()
 @click.argument("query")
 @click.option("-k", "--top-k", default=5, show_default=True, help="Number of passages, 1 to 100.")
-@click.option("--docset", "chosen", multiple=True, help="Only this docset; may be given again.")
+@click.option("--docset", "chosen", type=DOCSET, multiple=True, help="Only this docset; may be given again.")
 @click.option("--max-chars", type=click.IntRange(1), default=32_000, show_default=True, help="Budget of characters.")
 @click.option("--per-page", type=click.IntRange(1), default=3, show_default=True, help="Most passages of one page.")
 @no_start_option
@@ -404,7 +390,7 @@ def search(query: str, top_k: int, chosen: tuple[str, ...], max_chars: int, per_
 
 
 @main.command()
-@click.argument("docset")
+@click.argument("docset", type=DOCSET)
 @click.option("--status", "state", type=click.Choice([state.value for state in PageState]), help="Only pages in this state.")
 @click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="Most pages to list.")
 @click.option("--offset", type=click.IntRange(0), default=0, show_default=True, help="How many pages to pass over.")
@@ -423,7 +409,7 @@ def pages(docset: str, state: str | None, limit: int, offset: int, no_start: boo
 
 @main.command()
 @click.argument("url")
-@click.option("--docset", help="Only what this docset knows of it.")
+@click.option("--docset", type=DOCSET, help="Only what this docset knows of it.")
 @no_start_option
 @json_option
 @_sentences
@@ -438,7 +424,7 @@ def why(url: str, docset: str | None, no_start: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("docset")
+@click.argument("docset", type=DOCSET)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @no_start_option
 @json_option
@@ -570,6 +556,10 @@ def version(as_json: bool) -> None:
     known = {"docworker": __version__, "schema": SCHEMA_VERSION, "model": model, "python": platform.python_version()}
     text = f"docworker {__version__}, schema {SCHEMA_VERSION}, model {model or 'not loaded'}, Python {known['python']}"
     _say(as_json, known, text)
+
+
+for command in (restart, logs, service, completion):
+    main.add_command(command)
 
 
 def _say(as_json: bool, document: object, text: str) -> None:

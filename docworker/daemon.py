@@ -15,13 +15,15 @@ import logging.handlers
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,17 +52,28 @@ _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
 DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
 _LOCK, _LOCK_S = "lock", 0.3  # it may be tried for a moment by who only asks whether it is held
+# What docworker makes in its folders, as patterns of names.
+_DATA_ENTRIES = (
+    *("catalog.sqlite", "catalog.sqlite-*", "catalog.damaged-*", "catalog.salvaged.sqlite*", "shelf", "refreshing"),
+    *("config.toml", "daemon.json", "daemon.new", "docworker.log", "docworker.log.[0-9]", "lock"),
+)
+_SIGNS = ("catalog.sqlite", LOG_FILE)  # by which, besides the lock, a folder is known as docworker's
+_CACHE_ENTRIES = ("all-MiniLM-L6-v2-*", "fastembed", ".preparing-*")
 
 
 @dataclass(frozen=True, slots=True)
 class DaemonFile:
-    """Where the daemon of a data folder answers, as `daemon.json` there tells its clients."""
+    """Where the daemon of a data folder answers, as `daemon.json` there tells its clients.
+
+    `flags`: the settings that stood on its command line, for `docworker restart`.
+    """
 
     instance: str
     pid: int
     host: str
     port: int
     version: str
+    flags: Mapping[str, str | int | bool]
 
 
 def now_ms() -> int:
@@ -68,8 +81,11 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def serve(settings: Settings, *, to_stderr: bool) -> None:
-    """Run the daemon until SIGINT or SIGTERM. Raises AlreadyRunning or StoreError when it cannot start."""
+def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int | bool] | None = None) -> None:
+    """Run the daemon until SIGINT or SIGTERM; `flags` are told to `docworker restart`.
+
+    Raises AlreadyRunning or StoreError when it cannot start.
+    """
     folder = settings.data_dir
     os.umask(0o077)
     try:
@@ -83,7 +99,7 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
     try:
         _log_to(folder / LOG_FILE, settings.log_level, to_stderr=to_stderr)
         _give_memory_back()
-        asyncio.run(_run(settings))
+        asyncio.run(_run(settings, flags or {}))
     except OSError as error:
         raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
     finally:
@@ -162,6 +178,58 @@ def examine(settings: Settings, *, fix: bool) -> list[Check]:
     return checks
 
 
+def discard(settings: Settings) -> tuple[list[Path], list[Path]]:
+    """Remove the data folder, on which no daemon runs, and the prepared models; returns what is gone and what is left.
+
+    Only what docworker makes is removed, and a folder only when nothing else is in it: a setting may name a folder that
+    holds more. No link is followed. Raises AlreadyRunning, or StoreError when something cannot be removed.
+    """
+    gone: list[Path] = []
+    left: list[Path] = []
+    data, cache = settings.data_dir, settings.cache_dir
+    try:
+        if _is_own_folder(data) and (data / "lock").is_file() and any((data / name).is_file() for name in _SIGNS):
+            lock = FileLock(data / "lock")
+            lock.acquire(timeout=0)
+            try:
+                _discard(data, _DATA_ENTRIES, gone, left)
+            finally:
+                lock.release()
+        elif data.exists():
+            left.append(data)
+        if _is_own_folder(cache):
+            _discard(cache, _CACHE_ENTRIES, gone, left)
+        elif cache.exists():
+            left.append(cache)
+    except Timeout:
+        raise AlreadyRunning(f"Another docworker runs on {data}{_told_by(data)}; nothing was removed.") from None
+    except OSError as error:
+        raise StoreError(f"{error.filename or data} cannot be removed: {error.strerror or error}.") from error
+    return gone, left
+
+
+def _is_own_folder(folder: Path) -> bool:
+    return folder.is_dir() and not folder.is_symlink()
+
+
+def _discard(folder: Path, own: Sequence[str], gone: list[Path], left: list[Path]) -> None:
+    removed, kept = [], []
+    for entry in sorted(folder.iterdir(), key=lambda entry: (entry.name == "lock", entry.name)):  # the lock last
+        if not any(fnmatchcase(entry.name, pattern) for pattern in own):
+            kept.append(entry)
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+        removed.append(entry)
+    if not kept:
+        folder.rmdir()
+        removed = [folder]
+    gone += removed
+    left += kept
+
+
 def _folder_check(folder: Path, *, fix: bool) -> Check:
     if not folder.exists():
         return Check(name="data folder", ok=True, message=f"{folder} is made at the first start.")
@@ -196,7 +264,7 @@ def _give_memory_back() -> None:
         mallopt(_M_MMAP_THRESHOLD, _GIVE_BACK_BYTES)
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> None:
     stop = asyncio.Event()
     token = None if settings.token is None else settings.token.get_secret_value()
     desk, events = Desk(secrets.token_hex(8), settings.host, now_ms, token), Events()
@@ -212,7 +280,7 @@ async def _run(settings: Settings) -> None:
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
-        told = DaemonFile(desk.instance, os.getpid(), settings.host, port, __version__)
+        told = DaemonFile(desk.instance, os.getpid(), settings.host, port, __version__, flags)
         _write_private(settings.data_dir / DAEMON_FILE, json.dumps(asdict(told)))
         closing.callback((settings.data_dir / DAEMON_FILE).unlink, missing_ok=True)
         _log.info("docworker %s answers at http://%s:%s", __version__, settings.host, port)

@@ -208,3 +208,8 @@ def _by_others(folder: os.stat_result, file: os.stat_result) -> str | None:
 def _nearest(name: str) -> str:
     close = difflib.get_close_matches(name, Settings.model_fields, n=1)
     return f" (did you mean {close[0]}?)" if close else ""
+
+
+def user_config_dir() -> Path:
+    """The folder below which programs of this user keep their settings, such as ~/.config; docworker's own lie in `data_dir`."""
+    return _absolute(platformdirs.user_config_path())
