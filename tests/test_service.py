@@ -20,6 +20,7 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 
 from cli import service
 from cli.client import Failure
@@ -226,14 +227,8 @@ def test_settings_of_environment_and_flags_stand_in_the_units_and_no_others(tmp_
     assert environment(load({}, {})) == {"DOCWORKER_DATA_DIR": str(Settings().data_dir)}
 
 
-class Guarded(Settings):
-    """Settings with one that is secret."""
-
-    token: str | None = None
-
-
 def test_a_token_never_stands_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Guarded(data_dir=tmp_path / "data", token="s3cret")
+    settings = Settings(data_dir=tmp_path / "data", token=SecretStr("s3cret-s3cret-s3cret"))
     loaded = Loaded(settings, {"data_dir": "flag", "port": "DOCWORKER_PORT", "token": "DOCWORKER_TOKEN"})
     manager, _ = launchd(tmp_path, monkeypatch)
     done = service.install(manager, loaded, service.wanted(loaded, ("/bin/docworker",), "daily"), force=False)
