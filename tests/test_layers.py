@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A room may import from the steps before its own, and from itself; never from another room of its own step.
 STEPS: tuple[tuple[str, ...], ...] = (
     ("errors", "model"),
-    ("urls", "settings", "words"),
+    ("urls", "settings", "words", "visible"),
     ("crawl", "extract", "chunking", "embedding", "store"),
     ("indexing", "retrieval"),
     ("jobs", "sessions"),
