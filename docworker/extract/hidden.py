@@ -17,12 +17,13 @@ from functools import lru_cache
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from docworker.extract.shape import around, line
+from docworker.extract.shape import after, around, line
 
 _SUSPECTS = "[style], [hidden], [aria-hidden=true i], [popover], dialog:not([open])"
 _CONTROLS = (
     ":is(button, a, summary, input, [role=button], [role=tab], [onclick]):is([aria-controls], [data-target], [data-bs-target], "
-    "[popovertarget], [commandfor], [onclick]), label[for], a[href^='#']:is([data-toggle], [data-bs-toggle], [role])"
+    "[popovertarget], [commandfor], [aria-expanded], [onclick]), label[for], "
+    "a[href^='#']:is([data-toggle], [data-bs-toggle], [role])"
 )
 _NAMES_IT = ("aria-controls", "data-target", "data-bs-target", "popovertarget", "commandfor", "for", "href")
 _QUOTED = re.compile(r"""['"]#?([\w.:-]{2,100})['"]""")
@@ -32,8 +33,9 @@ _MAX_THINNED = 50
 # What a page must hold of its text, and of its headings all, to be what a script shows later.
 _WHOLE_SHARE = 0.8
 _HEADINGS = "h1, h2, h3"
+_WORD = re.compile(r"\w+")
 _MAX_TITLE_CHARS = 100
-_NEAR = 3
+_NEAR, _MAX_STEPS = 3, 10
 _ROOTS = frozenset({"html", "head", "body"})
 _MARKS_A_PLACE = frozenset({"a", "span", "div", "p"})
 
@@ -60,18 +62,20 @@ _NAMED = {
     "white": "255 255 255", "black": "0 0 0", "red": "255 0 0", "green": "0 128 0", "lime": "0 255 0", "blue": "0 0 255",
     "yellow": "255 255 0", "gray": "128 128 128", "grey": "128 128 128", "silver": "192 192 192",
 }  # fmt: skip
+_SHOWN_BY = frozenset({"display", "visibility", "opacity"})  # when a sheet hides it and its own style says otherwise
 # What elements inside take over, unless they say otherwise.
 _INHERITED = frozenset({"font-size", "visibility", "color", "text-indent"})
 
 
 @dataclass(frozen=True, slots=True)
 class Hiding:
-    """What a page says of what it hides: selectors of its own style sheets; ids that its controls name, and parts of such;
-    whether it has tabs."""
+    """What a page says of what it hides: selectors of its own style sheets; ids that its controls name, and parts of such; what
+    stands right behind a control, by its `mem_id`; whether it has tabs."""
 
     selectors: str
     reached: frozenset[str]
     quoted: tuple[str, ...]
+    behind: frozenset[int]
     has_tabs: bool
 
 
@@ -82,16 +86,24 @@ def read_hiding(tree: LexborHTMLParser) -> Hiding:
         for node in tree.css("style:not(noscript *, template *, svg *)")
         if (node.attributes.get("media") or "all").strip().lower() in ("all", "screen")
     ]
-    reached, quoted = set[str](), dict[str, None]()
+    reached, quoted, behind = set[str](), dict[str, None](), set[int]()
     for control in tree.css(_CONTROLS):
         given = control.attributes
         if not (control.tag == "input" or given.get("aria-label") or control.text(strip=True) or control.css_first("svg, img")):
             continue  # nothing to click on
         for name in _NAMES_IT:
             reached.update(id_.lstrip("#") for id_ in (given.get(name) or "").split())
-        quoted |= dict.fromkeys(_QUOTED.findall(given.get("onclick") or ""))
+        quoted.update(dict.fromkeys(_QUOTED.findall(given.get("onclick") or "")))
+        if "onclick" in given or "aria-expanded" in given:
+            behind.update(node.mem_id for node in (after(control), control.parent and after(control.parent)) if node is not None)
     selectors = list(_hiding_selectors("\n".join(sheets)))[:_MAX_SELECTORS] if sheets else []
-    return Hiding(", ".join(selectors), frozenset(reached), tuple(quoted)[:_MAX_QUOTED], tree.css_first("[role=tab]") is not None)
+    return Hiding(
+        ", ".join(selectors),
+        frozenset(reached),
+        tuple(quoted)[:_MAX_QUOTED],
+        frozenset(behind),
+        tree.css_first("[role=tab]") is not None,
+    )
 
 
 def drop_hidden(tree: LexborHTMLParser, hiding: Hiding) -> None:
@@ -126,7 +138,7 @@ def drop_hidden(tree: LexborHTMLParser, hiding: Hiding) -> None:
 def _cause(node: LexborNode, styled: bool) -> str | None:
     """The property or attribute that hides an element, None when nothing does."""
     given = node.attributes
-    if styled:
+    if styled and not _declared(given.get("style") or "").keys() & _SHOWN_BY:
         return "style"
     if "hidden" in given and (given["hidden"] or "").strip().lower() != "until-found":
         return "hidden"
@@ -140,7 +152,7 @@ def _cause(node: LexborNode, styled: bool) -> str | None:
 def _comes_to(node: LexborNode, hiding: Hiding) -> bool:
     """Whether readers come to a hidden element by a click."""
     given = node.attributes
-    if hiding.has_tabs and given.get("role") == "tabpanel":
+    if node.mem_id in hiding.behind or (hiding.has_tabs and given.get("role") == "tabpanel"):
         return True
     id_ = node.id
     return id_ is not None and (id_ in hiding.reached or any(part in id_ for part in hiding.quoted))
@@ -168,19 +180,30 @@ def _is_exact(node: LexborNode) -> bool:
 
 def _said_again(node: LexborNode, causes: Mapping[int, str]) -> bool:
     """Whether a hidden title only says what is shown right behind it."""
-    words = line(node).lower()
-    if not (node.tag or "").startswith("h") or len(words) > _MAX_TITLE_CHARS:
+    title = line(node).lower()
+    if not (node.tag or "").startswith("h") or len(title) > _MAX_TITLE_CHARS:
         return False
-    following = node.next
+    words = set(_WORD.findall(title))
+    following = _following(node)
     for _ in range(_NEAR):
-        while following is not None and not (following.text() or "").strip():
-            following = following.next
         if following is None or following.mem_id in causes:
             return False
-        if words in line(following).lower()[: 2 * _MAX_TITLE_CHARS]:
+        if words <= set(_WORD.findall(line(following).lower()[: 2 * _MAX_TITLE_CHARS])):
             return not any(inner.mem_id in causes for inner in following.traverse())
-        following = following.next
+        following = _following(following)
     return False
+
+
+def _following(node: LexborNode) -> LexborNode | None:
+    """What with any text stands right behind an element; it may end those that it stands in, as the last thing in them."""
+    at: LexborNode | None = node
+    for _ in range(_MAX_STEPS):
+        while at is not None and at.next is None:
+            at = at.parent
+        at = None if at is None else at.next
+        if at is None or (at.text() or "").strip():
+            return at
+    return None
 
 
 def _shown_inside(node: LexborNode, cause: str) -> list[LexborNode]:
