@@ -24,7 +24,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 # Rooms that may import less than their step would let them.
 NARROWER: dict[str, frozenset[str]] = {
-    "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "chunking", "embedding", "store"}),
+    "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "visible", "chunking", "embedding", "store"}),
     "contract": frozenset({"model"}),
     "cli": frozenset({"contract", "settings", "errors", "model", "daemon"}),
 }
