@@ -65,9 +65,14 @@ _BREAK = re.compile(f"\r\n|[{_BREAKS}]")
 _PLACED = re.compile(f"({_MEANT})|[{_AT_PLACES}]")
 
 
+def is_suspect(text: str) -> bool:
+    """Whether a text may hold what nobody sees; quick, and so for a whole page."""
+    return _SUSPECT.search(text) is not None
+
+
 def visible(text: str) -> str:
     """`text` without the characters that nobody sees; the same when it has none. What is visible already stays as it is."""
-    if _SUSPECT.search(text) is None:
+    if not is_suspect(text):
         return text
     text = _BREAK.sub("\n", _REMOVED.sub("", text))
     return _PLACED.sub(lambda match: match[1] or "", text)

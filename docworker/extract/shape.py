@@ -18,7 +18,7 @@ from urllib.parse import quote, urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
-from docworker.visible import visible
+from docworker.visible import is_suspect, visible
 
 _SELF_CLOSED = re.compile(r"<(a|span|div|p|i|b|em|strong|td|th|li|dt|dd|section|h[1-6])(\s[^<>]*?)?/>", re.IGNORECASE)
 _SELF_CLOSED_LINK = re.compile(r"<(a)(\s[^<>]*?)?/>", re.IGNORECASE)
@@ -163,7 +163,7 @@ def repair(html: str, *, xml: bool) -> str:
 def drop_invisible(tree: LexborHTMLParser) -> None:
     """Remove from the page's text the characters that nobody sees; of one that parts a word, the parts are together again."""
     root = tree.root
-    if root is None or visible(whole := root.text()) == whole:
+    if root is None or not is_suspect(root.text()):
         return
     for node in [node for node in root.traverse(include_text=True) if node.is_text_node]:
         text = node.text() or ""
