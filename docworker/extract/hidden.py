@@ -79,13 +79,16 @@ class Hiding:
     has_tabs: bool
 
 
-def read_hiding(tree: LexborHTMLParser) -> Hiding:
-    """Look at style sheets and controls; to be done while the page is whole."""
+def read_hiding(tree: LexborHTMLParser) -> Hiding | None:
+    """Look at style sheets and controls, to be done while the page is whole; None when it hides nothing."""
     sheets = [
         node.text()
         for node in tree.css("style:not(noscript *, template *, svg *)")
         if (node.attributes.get("media") or "all").strip().lower() in ("all", "screen")
     ]
+    selectors = list(_hiding_selectors("\n".join(sheets)))[:_MAX_SELECTORS] if sheets else []
+    if not selectors and tree.css_first(_SUSPECTS) is None:
+        return None
     reached, quoted, behind = set[str](), dict[str, None](), set[int]()
     for control in tree.css(_CONTROLS):
         given = control.attributes
@@ -96,7 +99,6 @@ def read_hiding(tree: LexborHTMLParser) -> Hiding:
         quoted.update(dict.fromkeys(_QUOTED.findall(given.get("onclick") or "")))
         if "onclick" in given or "aria-expanded" in given:
             behind.update(node.mem_id for node in (after(control), control.parent and after(control.parent)) if node is not None)
-    selectors = list(_hiding_selectors("\n".join(sheets)))[:_MAX_SELECTORS] if sheets else []
     return Hiding(
         ", ".join(selectors),
         frozenset(reached),
@@ -106,8 +108,10 @@ def read_hiding(tree: LexborHTMLParser) -> Hiding:
     )
 
 
-def drop_hidden(tree: LexborHTMLParser, hiding: Hiding) -> None:
+def drop_hidden(tree: LexborHTMLParser, hiding: Hiding | None) -> None:
     """Remove the elements that are shown to nobody; one that marks a place stays, without its text."""
+    if hiding is None:
+        return
     styled = {node.mem_id for node in tree.css(hiding.selectors)} if hiding.selectors else set[int]()
     suspects = tree.css(f"{_SUSPECTS}, {hiding.selectors}" if styled else _SUSPECTS)
     causes = {node.mem_id: cause for node in suspects if (cause := _cause(node, node.mem_id in styled))}
