@@ -14,7 +14,7 @@ PROJECT_URL = "https://github.com/docworker/docworker"
 SCHEMA_VERSION = 6
 """Version of what the data folder holds; older ones are brought up to it, a daemon refuses a folder of a newer one."""
 
-EXTRACTOR_VERSION = 1
+EXTRACTOR_VERSION = 2
 """To be raised with every change to what a page comes to: pages read by another one are asked for and read anew."""
 
 CHUNKER_VERSION = 1

@@ -69,6 +69,7 @@ from docworker.store.frontier import FrontierLimits
 from docworker.store.pages import Page, Trace
 from docworker.store.refreshes import Begun
 from docworker.urls import canonical, covers, default_allowed_path, in_scope, on_site, origin, path_of
+from docworker.visible import visible_line
 
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
@@ -400,7 +401,7 @@ class Service:
                     id=page.id,
                     url=page.url,
                     path=path_of(page.url),
-                    title=page.title,
+                    title=_title(page.title),
                     status=page.state,
                     reason=page.reason,
                     depth=page.depth,
@@ -466,7 +467,7 @@ class Service:
             discovered_from=known.discovered_from if known else None,
             path=await self._catalog.read(pages.path, docset.id, url) if known else [],
             other_urls=await self._catalog.read(pages.aliases, docset.id, url, _MAX_OTHER_URLS),
-            title=known.title if known else None,
+            title=_title(known.title) if known else None,
             read_as=known.read_as if known else None,
             chunks=known.chunks if known else None,
             links_dropped=known.links_dropped if known else None,
@@ -690,6 +691,11 @@ def _result(snippet: Snippet) -> ResultResponse:
             char_count=snippet.char_count,
         ),
     )
+
+
+def _title(kept: str | None) -> str | None:
+    """A page's title as it is seen: an older extractor may have read it."""
+    return None if kept is None else visible_line(kept)
 
 
 def _age_ms(docset: Docset, now: int) -> int | None:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 # A room may import from the steps before its own, and from itself; never from another room of its own step.
 STEPS: tuple[tuple[str, ...], ...] = (
     ("errors", "model"),
-    ("urls", "settings", "words", "events"),
+    ("urls", "settings", "words", "visible", "events"),
     ("crawl", "extract", "chunking", "embedding", "store"),
     ("indexing", "retrieval"),
     ("jobs", "sessions"),
@@ -24,7 +24,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 # Rooms that may import less than their step would let them.
 NARROWER: dict[str, frozenset[str]] = {
-    "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "chunking", "embedding", "store"}),
+    "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "visible", "chunking", "embedding", "store"}),
     "contract": frozenset({"model"}),
     "cli": frozenset({"contract", "settings", "errors", "model", "daemon"}),
 }

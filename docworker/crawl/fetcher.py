@@ -27,6 +27,7 @@ from docworker.crawl.network import Network, NotAllowed, Transport
 from docworker.crawl.pacing import PATIENCE_S, Held, Pace, Pacer
 from docworker.model import Access, Asked, Failed, Fetched, FetchOutcome, NotModified, Reason, Redirected, Refused, Stamp
 from docworker.urls import on_site
+from docworker.visible import visible_line
 
 USER_AGENT = f"docworker/{__version__} (+{PROJECT_URL})"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -213,7 +214,11 @@ class Fetcher:
             return Failed(url, Reason.SERVER_ERROR, f"The site answered {status}.")
         content_type = (response.headers.get("content-type") or "text/html").partition(";")[0].strip().lower()
         if keep is None and not _is_page(url, content_type):
-            return Refused(url, Reason.NOT_HTML, f"Not documentation: the site sends {content_type}, not HTML, Markdown or text.")
+            return Refused(
+                url,
+                Reason.NOT_HTML,
+                f"Not documentation: the site sends {visible_line(content_type)}, not HTML, Markdown or text.",
+            )
         max_received, max_bytes = self._limits.max_response_bytes, self._limits.max_bytes
         if keep is not None:
             max_received = max_bytes = keep

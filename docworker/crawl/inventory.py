@@ -9,6 +9,7 @@ import zlib
 
 from docworker.model import Symbol
 from docworker.urls import canonical
+from docworker.visible import visible, visible_line
 
 MAX_INVENTORY_BYTES = 16 * 2**20
 _MAX_UNPACKED_BYTES = 64 * 2**20
@@ -41,6 +42,7 @@ def read_inventory(body: bytes, url: str) -> list[tuple[str, Symbol]]:
         place, _, anchor = match["place"].partition("#")
         if anchor.endswith("$"):
             anchor = anchor[:-1] + match["name"]
-        if (page := canonical(place, url)) is not None:
-            found.append((page, Symbol(match["name"], _KINDS.get(match["kind"], match["kind"]), anchor or None)))
+        name, kind = visible_line(match["name"]), visible_line(_KINDS.get(match["kind"], match["kind"]))
+        if name and visible(anchor) == anchor and (page := canonical(place, url)) is not None:
+            found.append((page, Symbol(name, kind, anchor or None)))
     return found

@@ -1,7 +1,8 @@
 """A page of HTML → its main content, links and title. Owns selectolax; trafilatura is asked where no structure helps.
 
     decode → repair → parse → what the page says of itself (links, redirect, canonical, language, directives)
-    → profile (the generator's, else the generic one) → main content → profile's shape → shared steps → sections, symbols
+    → without what nobody sees → profile (the generator's, else the generic one) → main content → profile's shape → shared steps
+    → sections, symbols
 
 A profile that finds no content on a page leaves it to the generic one, and that is told.
 """
@@ -14,6 +15,7 @@ from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from docworker.extract import shape
 from docworker.extract.generators import GENERIC, PROFILES
+from docworker.extract.hidden import drop_hidden, read_hiding
 from docworker.extract.markdown import sections
 from docworker.extract.profile import Profile
 from docworker.model import Document, Extracted, Section, Symbol
@@ -25,7 +27,8 @@ _REFRESH = re.compile(
 _REDIRECT_WITHIN_S = 10.0
 _NOT_CONTENT = (
     "script, style, noscript, template, nav, footer, iframe, noembed, noframes, button:not([role=tab]), input, select, textarea, "
-    "[hidden]:not([role=tabpanel]), [role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
+    "datalist, audio, video, canvas, progress, meter, "
+    "[role=navigation], [role=search], [role=contentinfo], .sphinxsidebar, .related, "
     ".breadcrumbs, .breadcrumb, .navheader, .navfooter, .headerlink, .skip-link, .sr-only, .visually-hidden, .cookie-banner, "
     "[class*=cookie-consent], .katex-html, [class*=edit-this-page], [class*=edit-page], .edit-link, "
     "[class*=prev-next], a[rel=prev], a[rel=next], .version-switcher, .version-picker, .version-warning, .version-banner, "
@@ -56,6 +59,7 @@ def extract_html(
     made from when that was no page of HTML. A page that none of the `profiles` knows is read the generic way.
     """
     tree = LexborHTMLParser(shape.repair(html, xml=xml))
+    shape.drop_invisible(tree)
     base_tag = tree.css_first("base[href]")
     declared = None if base_tag is None else base_tag.attributes.get("href")
     base = _absolute(url, declared) or url
@@ -66,10 +70,12 @@ def extract_html(
     search_form = tree.css_first(_SEARCH_FORM) is not None
     head_title = _text(tree.css_first("head > title"))
     profile = next((profile for profile in profiles if tree.css_first(profile.marks) is not None), GENERIC)
+    hiding = read_hiding(tree)
     for box in tree.css("li input[type=checkbox]"):
         box.replace_with("[x] " if "checked" in box.attributes else "[ ] ")
     if tree.root is not None:
         shape.drop(tree.root, ", ".join(filter(None, (profile.drop, _NOT_CONTENT))))
+        drop_hidden(tree, hiding)
     main, used = _main(tree, profile), profile
     if main is None:
         main, used = _main(tree, GENERIC), GENERIC

@@ -278,7 +278,7 @@ def _language(pre: Tag) -> str:
 
 
 def _one_line(el: Tag) -> str:
-    return " ".join(el.get_text().replace("\N{ZERO WIDTH SPACE}", "").split())
+    return " ".join(el.get_text().split())
 
 
 def _tidy(text: str) -> str:
@@ -291,7 +291,7 @@ def _tidy(text: str) -> str:
             in_code ^= line.count(_CODE) % 2 == 1
             line = line.replace(_CODE, "")
         elif not in_code:
-            line = line.replace("\N{NO-BREAK SPACE}", " ").replace("\N{ZERO WIDTH SPACE}", "").rstrip()
+            line = line.replace("\N{NO-BREAK SPACE}", " ").rstrip()
             line = line if line.lstrip().startswith("|") else _SPACES.sub(" ", line)
             if match := _LIKE_FENCE.match(line):
                 line = f"{match[1]}\\{line[match.end() :]}"

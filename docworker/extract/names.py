@@ -64,5 +64,5 @@ def heading_symbol(heading: str, code: str) -> tuple[str, str] | None:
 
 def one_line(text: str) -> str:
     """A signature in one line, without the spaces that its layout left around brackets and commas."""
-    line = _SPACES.sub(" ", text.replace("\N{ZERO WIDTH SPACE}", "")).strip()
+    line = _SPACES.sub(" ", text).strip()
     return re.sub(r"\s+([,)\]])", r"\1", re.sub(r"([(\[])\s+", r"\1", line))

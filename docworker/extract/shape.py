@@ -1,6 +1,7 @@
 """Steps that all profiles share: what the main content's markup means, said in the few words that `markdown` reads.
 
 repair            before parsing: `<a id="x"/>` closes itself, as its author meant
+drop_invisible    characters that nobody sees
 flatten           what is nested too deep loses its wrappers
 drop_permalinks   links of headings and terms to themselves
 resolve_links     links lead where they lead from anywhere
@@ -16,6 +17,8 @@ from html import escape
 from urllib.parse import quote, urljoin
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from docworker.visible import is_suspect, visible
 
 _SELF_CLOSED = re.compile(r"<(a|span|div|p|i|b|em|strong|td|th|li|dt|dd|section|h[1-6])(\s[^<>]*?)?/>", re.IGNORECASE)
 _SELF_CLOSED_LINK = re.compile(r"<(a)(\s[^<>]*?)?/>", re.IGNORECASE)
@@ -155,6 +158,17 @@ def repair(html: str, *, xml: bool) -> str:
     `xml`: the page is XHTML, and any element may do so; else only `a`, which authors never mean to leave open.
     """
     return (_SELF_CLOSED if xml else _SELF_CLOSED_LINK).sub(r"<\1\2></\1>", html)
+
+
+def drop_invisible(tree: LexborHTMLParser) -> None:
+    """Remove from the page's text the characters that nobody sees; of one that parts a word, the parts are together again."""
+    root = tree.root
+    if root is None or not is_suspect(root.text()):
+        return
+    for node in [node for node in root.traverse(include_text=True) if node.is_text_node]:
+        text = node.text() or ""
+        if (seen := visible(text)) != text:
+            node.replace_with(seen)
 
 
 def flatten(main: LexborNode) -> None:
@@ -440,4 +454,4 @@ def _within(node: LexborNode, outer: LexborNode) -> bool:
 
 def line(node: LexborNode) -> str:
     """The words of an element, in one line."""
-    return _SPACE.sub(" ", node.text().replace("\N{ZERO WIDTH SPACE}", "")).strip()
+    return _SPACE.sub(" ", node.text()).strip()

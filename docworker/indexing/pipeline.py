@@ -53,6 +53,7 @@ from docworker.store.frontier import FrontierLimits
 from docworker.store.pages import Committed, Earlier
 from docworker.store.shelf import Row, Shelf, VectorRow
 from docworker.urls import canonical, in_scope, on_site, origin
+from docworker.visible import visible_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +243,7 @@ async def _moved(tools: Tools, docset: Docset, claimed: Claim, asked: Asked, tar
     found = canonical(target, claimed.url)
     site = origin(docset.seed_url)
     if found is None or not in_scope(found, site, docset.allowed_paths):
-        message = f"The page redirects to {target[:500]}, which is outside this docset."
+        message = f"The page redirects to {visible_line(target)[:500]}, which is outside this docset."
         return await leave_out(tools, claimed, PageState.SKIPPED, asked, Reason.MOVED_OUT, message, follow)
     url = on_site(found, site) or found
     if url == claimed.url:

@@ -18,6 +18,7 @@ from docworker.store import chunks
 from docworker.store.catalog import Catalog
 from docworker.store.shelf import Row, Shelf
 from docworker.urls import with_anchor
+from docworker.visible import visible, visible_line
 from docworker.words import named_words, names, prose, question_words
 
 # How many each search contributes: enough that the cap per page and the fold of equal texts leave 100 of them. More, when most of
@@ -220,16 +221,18 @@ def _seen(text: str) -> str:
 
 
 def _hit(passage: Passage, rows: Mapping[str, Row]) -> Hit:
+    """All that is shown of a passage. An older extractor, which kept characters that nobody sees, may have read it, and its site
+    may be away: they are removed here too."""
     row, at = rows[passage.lead.chunk_id], passage.chunk_ids.index(passage.lead.chunk_id)
     return Hit(
         chunk_id=row.id,
         page_id=row.page_id,
         docset_id=row.docset_id,
         url=with_anchor(row.url, row.anchor),
-        title=row.title,
-        path=row.path,
-        text=row.text,
+        title=visible_line(row.title),
+        path=tuple(visible_line(heading) for heading in row.path),
+        text=visible(row.text),
         score=passage.score,
-        before=tuple(rows[id_].text for id_ in passage.chunk_ids[:at]),
-        after=tuple(rows[id_].text for id_ in passage.chunk_ids[at + 1 :]),
+        before=tuple(visible(rows[id_].text) for id_ in passage.chunk_ids[:at]),
+        after=tuple(visible(rows[id_].text) for id_ in passage.chunk_ids[at + 1 :]),
     )

@@ -8,6 +8,7 @@ import apsw
 
 from docworker.model import Docset, DocsetState, PageState
 from docworker.urls import origin
+from docworker.visible import visible_line
 
 _COLUMNS = (
     "id, name, named, base_url, seed_url, allowed_paths, max_pages, include, exclude, language, state, message, created_at,"
@@ -32,7 +33,7 @@ def _docset(row: _Row) -> Docset:
      crawled) = row  # fmt: skip
     return Docset(
         id_,
-        name,
+        visible_line(name),  # an older extractor may have read it
         bool(named),
         base_url,
         seed_url,

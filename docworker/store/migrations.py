@@ -1,14 +1,15 @@
 """Bringing a catalog up to date: one transaction, so that a crash leaves the old one as it was.
 
 Whatever the version, the tables are made anew and what both have is carried over. What was cut or read by older code is marked so
-by its `chunker` and `extractor`; `indexing.reconcile` cuts it anew from the stored texts, and a refresh reads it anew.
+by its `chunker` and `extractor` (0 before schema 5, which had none); `indexing.reconcile` cuts it anew from the stored texts, and
+a refresh reads it anew.
 """
 
 from importlib import resources
 
 import apsw
 
-from docworker import EXTRACTOR_VERSION, SCHEMA_VERSION
+from docworker import SCHEMA_VERSION
 from docworker.errors import StoreError
 
 # what is referred to comes first
@@ -19,7 +20,6 @@ _MISSING = {
     "pages": {"turn": "0", "place": "seq", "hops": "0"},
 }
 _CHUNKS_AS_NOW = 4  # since this version chunks can be served as they are until they are cut anew
-_READ_AS_NOW = 4  # since this version pages are read as by extractor 1
 
 
 def migrate(db: apsw.Connection) -> None:
@@ -38,8 +38,6 @@ def migrate(db: apsw.Connection) -> None:
         if table in old and (table != "chunks" or found >= _CHUNKS_AS_NOW):
             _carry_over(db, table)
     if found:
-        extractor = EXTRACTOR_VERSION if found >= _READ_AS_NOW and EXTRACTOR_VERSION == 1 else 0
-        db.execute("UPDATE pages SET extractor = ? WHERE state = 'indexed'", (extractor,))
         db.execute("UPDATE docsets SET inventory = NULL")  # until schema 4 it was forgotten once it was read
     for table in reversed(_TABLES):
         db.execute(f"DROP TABLE IF EXISTS old_{table}")

@@ -10,9 +10,6 @@ from docworker.extract.shape import line
 
 
 def _shape(main: LexborNode) -> None:
-    if "\u200b" in main.text():  # where a line may break
-        for text in main.css("p, dt:not(:has(p))"):
-            text.inner_html = (text.inner_html or "").replace("\u200b", "")
     asciidoc.shape(main)
     for table in main.css("div.colist > table"):
         table.attrs["data-as"] = "div"

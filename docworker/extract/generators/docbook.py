@@ -17,9 +17,6 @@ _ROOTS = "book article set part reference chapter appendix preface refentry sect
 
 
 def _shape(main: LexborNode) -> None:
-    if "\u200b" in main.text():  # where a name may be broken
-        for code in main.css("code:not(:has(*))"):
-            code.inner_html = (code.inner_html or "").replace("\u200b", "")
     for bold in main.css("p.title > strong, p.title > b"):
         bold.unwrap()
     for heading in main.css("h1, h2, h3, h4, h5, h6"):
