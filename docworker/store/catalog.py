@@ -139,6 +139,10 @@ class Catalog:
 
 def connect(path: Path) -> apsw.Connection:
     """A connection to the catalog at `path`, which is made if it is not there."""
+    with suppress(OSError):  # it holds the headers of private sites; SQLite gives its log the same mode
+        if not path.exists():
+            path.touch(mode=0o600)
+        path.chmod(0o600)
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
     try:
@@ -147,8 +151,6 @@ def connect(path: Path) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
         connection.close()
         raise
-    with suppress(OSError):  # it holds the headers of private sites; SQLite gives its log the same mode
-        path.chmod(0o600)
     # WAL with synchronous=NORMAL never corrupts; a power cut may lose the last commits, which the crawl then repeats.
     # fetchall: a statement that yields a row is followed by the next one only when the row is taken
     connection.execute("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA foreign_keys=ON").fetchall()

@@ -19,6 +19,7 @@ _MISSING = {
     "pages": {"turn": "0", "place": "seq", "hops": "0"},
 }
 _CHUNKS_AS_NOW = 4  # since this version chunks can be served as they are until they are cut anew
+_NOTED = 5  # since this version each page tells what read it, and the list of names is remembered
 _READ_AS_NOW = 4  # since this version pages are read as by extractor 1
 
 
@@ -37,7 +38,7 @@ def migrate(db: apsw.Connection) -> None:
     for table in _TABLES:
         if table in old and (table != "chunks" or found >= _CHUNKS_AS_NOW):
             _carry_over(db, table)
-    if found:
+    if 0 < found < _NOTED:
         extractor = EXTRACTOR_VERSION if found >= _READ_AS_NOW and EXTRACTOR_VERSION == 1 else 0
         db.execute("UPDATE pages SET extractor = ? WHERE state = 'indexed'", (extractor,))
         db.execute("UPDATE docsets SET inventory = NULL")  # until schema 4 it was forgotten once it was read
