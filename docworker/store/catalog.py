@@ -139,6 +139,10 @@ class Catalog:
 
 def connect(path: Path) -> apsw.Connection:
     """A connection to the catalog at `path`, which is made if it is not there."""
+    with suppress(OSError):  # it holds the headers of private sites; SQLite gives its log the same mode
+        if not path.exists():
+            path.touch(mode=0o600)
+        path.chmod(0o600)
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
     with suppress(

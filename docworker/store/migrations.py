@@ -20,6 +20,7 @@ _MISSING = {
     "pages": {"turn": "0", "place": "seq", "hops": "0"},
 }
 _CHUNKS_AS_NOW = 4  # since this version chunks can be served as they are until they are cut anew
+_NOTED = 5  # since this version the list of names is remembered
 
 
 def migrate(db: apsw.Connection) -> None:
@@ -37,7 +38,7 @@ def migrate(db: apsw.Connection) -> None:
     for table in _TABLES:
         if table in old and (table != "chunks" or found >= _CHUNKS_AS_NOW):
             _carry_over(db, table)
-    if found:
+    if 0 < found < _NOTED:
         db.execute("UPDATE docsets SET inventory = NULL")  # until schema 4 it was forgotten once it was read
     for table in reversed(_TABLES):
         db.execute(f"DROP TABLE IF EXISTS old_{table}")
