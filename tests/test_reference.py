@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from docworker.contract import MAX_QUERY_CHARS
+from docworker.contract import MAX_QUERY_CHARS, RetrieveRequest
 from docworker.model import DocsetState, PageState
 from docworker.operations import OPERATIONS
 from tests.conftest import FIXTURES
@@ -372,6 +372,8 @@ def test_top_k_is_clamped_as_told(request_of: RequestOf) -> None:
         answers = [request_of.send(endpoint, query | {"topK": top_k}) for top_k in (beyond, bound)]
         assert [answer.status_code for answer in answers] == [200, 200]
         assert answers[0].json() == answers[1].json()
+    taken = [RetrieveRequest.model_validate({"query": "q", "topK": top_k}).top_k for top_k in (lowest - 1, highest + 1)]
+    assert taken == [lowest, highest]
     assert len(request_of.send(endpoint, query | {"topK": lowest - 1}).json()["results"]) == lowest
     assert len(request_of.send(endpoint, query | {"topK": highest}).json()["results"]) > lowest
 
