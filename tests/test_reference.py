@@ -5,7 +5,6 @@ import json
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from docworker.contract import MAX_QUERY_CHARS
+from docworker.contract import MAX_QUERY_CHARS, RetrieveRequest
 from docworker.model import DocsetState, PageState
 from docworker.operations import OPERATIONS
 from tests.conftest import FIXTURES
@@ -175,13 +174,18 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
     """At the reference's port if that is free, and as if there were no internet."""
     folder = tmp_path_factory.mktemp("reference")
     (folder / "sitecustomize.py").write_text(NO_INTERNET, "utf-8")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        port = 0 if probe.connect_ex(("127.0.0.1", PORT)) == 0 else PORT
-    running = Daemon(folder / "data", cache_dir, request_attempts=1, port=port, keep_alive="true")
-    running.environment["PYTHONPATH"] = str(folder)
-    with running:
-        yield running
+    for port in (PORT, 0):
+        running = Daemon(folder / "data", cache_dir, request_attempts=1, port=port, keep_alive="true")
+        running.environment["PYTHONPATH"] = str(folder)
+        try:
+            running.start()
+        except RuntimeError:  # somebody else listens there
+            if port == 0:
+                raise
+        else:
+            break
+    yield running
+    running.end()
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +376,8 @@ def test_top_k_is_clamped_as_told(request_of: RequestOf) -> None:
         answers = [request_of.send(endpoint, query | {"topK": top_k}) for top_k in (beyond, bound)]
         assert [answer.status_code for answer in answers] == [200, 200]
         assert answers[0].json() == answers[1].json()
+    taken = [RetrieveRequest.model_validate({"query": "q", "topK": top_k}).top_k for top_k in (lowest - 1, highest + 1)]
+    assert taken == [lowest, highest]
     assert len(request_of.send(endpoint, query | {"topK": lowest - 1}).json()["results"]) == lowest
     assert len(request_of.send(endpoint, query | {"topK": highest}).json()["results"]) > lowest
 
