@@ -4,9 +4,10 @@ Unknown request fields are refused; `null` for an optional field means the same 
 names are never changed or removed; new ones stand beside them.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
 
 from docworker.model import DocsetState, PageState, Reason
@@ -27,6 +28,19 @@ Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 Hours = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
+# What is shown to people as a name: one line, nothing that commands a terminal or turns the direction of what stands around it.
+_NAME = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"
+
+
+def _named(text: str) -> str:
+    if not re.fullmatch(_NAME, text):
+        raise ValueError("one line without control characters")
+    return text
+
+
+Name = Annotated[
+    str, StringConstraints(strict=True, min_length=1), AfterValidator(_named), Field(json_schema_extra={"pattern": _NAME})
+]
 Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
 
 
@@ -71,7 +85,7 @@ class IndexRequest(_Request):
 
     base_url: Text
     seed_slug: Text
-    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] | None = None
+    name: Annotated[Name, StringConstraints(max_length=200)] | None = None
     allowed_paths: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
     wait_for_seed: StrictBool = True
     max_pages: Annotated[Whole, Field(ge=1, le=1_000_000)] | None = None
@@ -422,14 +436,14 @@ class WhyResponse(_Model):
 
 # -- POST /session/register, /session/heartbeat, /session/unregister, GET /sessions
 
-SessionId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+SessionId = Annotated[Name, StringConstraints(max_length=200)]
 
 
 class RegisterRequest(_Request):
     """An editor begins; one that is registered already beats."""
 
     session_id: SessionId
-    client_type: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)] | None = None
+    client_type: Annotated[Name, StringConstraints(max_length=100)] | None = None
 
 
 class SessionRequest(_Request):

@@ -56,12 +56,13 @@ class Daemon:
         }
         self.environment |= {f"DOCWORKER_{name.upper()}": str(value) for name, value in settings.items()}
         self.settings = load(environ=self.environment).settings
+        self.command = [sys.executable, "-m", "cli", "serve"]
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
     def start(self) -> None:
         """Start the process and wait until it serves more than /health."""
-        self.process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], env=self.environment, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command, env=self.environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             address = find(self.settings)
