@@ -16,7 +16,7 @@ SESSIONS = 5
 
 def main() -> None:
     bounds = Bounds(head_s=PATIENCE_S, linger_s=PATIENCE_S, unread_s=PATIENCE_S)
-    daemon.Runner = partial(Runner, bounds=bounds)  # type: ignore[assignment,misc]
+    daemon.Runner = partial(Runner, bounds=bounds)  # type: ignore[attr-defined,assignment]
     app._BODY_S = stream._PATIENCE_S = PATIENCE_S
     stream._STILL_THERE_S = PATIENCE_S / 5
     sessions._MOST = SESSIONS

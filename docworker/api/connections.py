@@ -83,22 +83,23 @@ class _Server(web.Server):
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        connections, most = self.connections, self._bounds.most
-        if len(connections) <= most:
+        most = self._bounds.most
+        # those that are ended already leave in the loop's next turn: they neither count nor can be ended again
+        open_ = [each for each in self.connections if isinstance(each, _Connection) and each.transport is not None]
+        if len(open_) <= most:
             self._said = False
             return
         if not self._said:
             self._said = True
             _log.warning("more than %d connections: those that are idle longest are closed", most)
-        others = [each for each in connections if isinstance(each, _Connection) and each is not handler]
-        for ended in (next((each for each in others if each.idle), None), next((each for each in others if each.awaited), None)):
-            if ended is not None:
-                ended.abort()
-                break
-        else:
-            said = f"{most} requests are being answered; try again in a second.".encode()
-            transport.write(_FULL % (len(said) + len(b'{"error": ""}'), said))
-            handler.force_close()
+        others = [each for each in open_ if each is not handler]
+        found = next((each for each in others if each.idle), None) or next((each for each in others if each.awaited), None)
+        if found is not None:
+            found.abort()
+            return
+        said = f"{most} requests are being answered; try again in a second.".encode()
+        transport.write(_FULL % (len(said) + len(b'{"error": ""}'), said))
+        handler.force_close()
 
 
 class _Connection(RequestHandler):
