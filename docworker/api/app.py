@@ -159,6 +159,8 @@ async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, obj
         raise TooSlow(f"The body did not come within {_BODY_S:g} s.") from None
     except web.HTTPRequestEntityTooLarge:
         raise TooLarge(_TOO_LARGE) from None
+    except RuntimeError as error:  # aiohttp's word for a connection that was ended before its body was asked for
+        raise ConnectionResetError(str(error)) from None
     except web.RequestPayloadError as error:
         raise InvalidRequest(f"The body cannot be read: {error}.") from None
     if may_be_empty and not raw:
