@@ -10,16 +10,17 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 import httpx
 
 from docworker.contract import DocsetResponse, HealthResponse, StatusResponse
+from docworker.folder import is_held, read_own
 from docworker.settings import ENV_PREFIX, Settings
 
 EXIT_FAILED, EXIT_UNREACHABLE, EXIT_NOT_FOUND = 1, 3, 4
-_DAEMON_FILE = "daemon.json"
+_DAEMON_FILE, _DAEMON_FILE_BYTES = "daemon.json", 65_536
 _HEALTH_S, _START_S, _STOP_S = 2.0, 30.0, 10.0
 _POLL_S = 0.05
 # /index waits for the seed page: as long as its attempts may take.
@@ -61,6 +62,8 @@ def find(settings: Settings) -> Address | None:
     address = _told(settings)
     if address is None:
         return None
+    if not is_held(settings.data_dir):  # it was killed: who answers there now may be anybody, and is told no token
+        return None
     health = _health(address)
     return address if health is not None and health.instance == address.instance else None
 
@@ -68,13 +71,18 @@ def find(settings: Settings) -> Address | None:
 def _told(settings: Settings) -> Address | None:
     """Where the daemon of this data folder said that it answers; None when it said nothing."""
     try:
-        told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
+        told = _daemon_file(settings)
         bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["host"], told["host"])
         host = f"[{bound}]" if ":" in bound else bound
         token = None if settings.token is None else settings.token.get_secret_value()
         return Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"], token)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _daemon_file(settings: Settings) -> Any:
+    """What `daemon.json` says, if it is the user's own. Raises OSError or ValueError."""
+    return json.loads(read_own(settings.data_dir / _DAEMON_FILE, _DAEMON_FILE_BYTES))
 
 
 def _health(address: Address) -> HealthResponse | None:
@@ -140,8 +148,6 @@ def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -
 
 def stop(settings: Settings) -> bool:
     """Stop the daemon of this data folder and wait until it is gone; returns whether one ran."""
-    from docworker.daemon import is_held
-
     deadline = time.monotonic() + _STOP_S
     address = find(settings)
     while address is None and is_held(settings.data_dir):  # starting, stopping, or too busy to say
@@ -167,7 +173,7 @@ def stop(settings: Settings) -> bool:
 
 def _told_pid(settings: Settings) -> str:
     try:
-        return f" (pid {int(json.loads((settings.data_dir / _DAEMON_FILE).read_text('utf-8'))['pid'])})"
+        return f" (pid {int(_daemon_file(settings)['pid'])})"
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 
@@ -175,8 +181,7 @@ def _told_pid(settings: Settings) -> str:
 def flags_of(settings: Settings) -> dict[str, str | int | bool]:
     """The settings that stood on the command line of the daemon of this data folder, as it told them when it started."""
     try:
-        told = json.loads((settings.data_dir / _DAEMON_FILE).read_text("utf-8"))
-        return {str(name): value for name, value in told["flags"].items() if isinstance(value, str | int)}
+        return {str(name): value for name, value in _daemon_file(settings)["flags"].items() if isinstance(value, str | int)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -197,7 +202,7 @@ def await_another(settings: Settings, gone: Address) -> Address | None:
 def glance(settings: Settings, path: str, timeout_s: float) -> str | None:
     """What the daemon of this data folder answers to a GET, if it does so within `timeout_s`; else None, and nothing is said."""
     address = _told(settings)
-    if address is None:
+    if address is None or not is_held(settings.data_dir):
         return None
     try:
         with httpx.Client(

@@ -7,7 +7,17 @@ names are never changed or removed; new ones stand beside them.
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StringConstraints, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
@@ -32,6 +42,19 @@ Whole = Annotated[int, Field(strict=True), BeforeValidator(_whole)]
 Hours = Annotated[float, Field(strict=True, ge=0, le=1_000_000, allow_inf_nan=False)]
 
 
+# What is shown to people as a name: one line, nothing that commands a terminal or turns the direction of what stands around it.
+_LINE = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]*$"
+
+
+def _named(text: str) -> str:
+    if not re.fullmatch(_LINE, text):
+        raise ValueError("one line without control characters")
+    return text
+
+
+Name = Annotated[
+    str, StringConstraints(strict=True, min_length=1), AfterValidator(_named), Field(json_schema_extra={"pattern": _LINE})
+]
 Patterns = Annotated[list[Annotated[Text, StringConstraints(min_length=1, pattern=r"^[/*?\[]")]], Field(max_length=100)]
 
 # RFC 9110 sections 5.1 and 5.5, of whose values only those that every server reads the same.
@@ -131,7 +154,7 @@ class IndexRequest(_Request):
     """Address of the site, http or https: without user, query and fragment."""
     seed_slug: Annotated[Text, Field(examples=["/guide/start"])]
     """Path of the first page, or its full URL on that site."""
-    name: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)] | None = None
+    name: Annotated[Name, StringConstraints(max_length=200)] | None = None
     """Default: the title of the site or of the first page, else the host."""
     allowed_paths: Annotated[list[Text], Field(min_length=1, max_length=100)] | None = None
     """Paths below which pages are taken, by whole segments; the first page has to lie there. Default: its directory."""
@@ -516,14 +539,14 @@ class WhyResponse(_Model):
 
 # -- POST /session/register, /session/heartbeat, /session/unregister, GET /sessions
 
-SessionId = Annotated[str, StringConstraints(strict=True, min_length=1, max_length=200)]
+SessionId = Annotated[Name, StringConstraints(max_length=200)]
 
 
 class RegisterRequest(_Request):
     """An editor begins; one that is registered already beats."""
 
     session_id: SessionId
-    client_type: Annotated[str, StringConstraints(strict=True, min_length=1, max_length=100)] | None = None
+    client_type: Annotated[Name, StringConstraints(max_length=100)] | None = None
 
 
 class SessionRequest(_Request):

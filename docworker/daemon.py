@@ -36,6 +36,7 @@ from docworker.api.connections import Runner
 from docworker.contract import Check, HealthResponse
 from docworker.errors import AlreadyRunning, ShelfDamaged, StoreError
 from docworker.events import Events
+from docworker.folder import LOCK, foreign, planted, read_own
 from docworker.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
 DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
-_LOCK, _LOCK_S = "lock", 0.3  # it may be tried for a moment by who only asks whether it is held
 # What docworker makes in its folders, as patterns of names.
 _DATA_ENTRIES = (
     *("catalog.sqlite", "catalog.sqlite-*", "catalog.damaged-*", "catalog.salvaged.sqlite*", "shelf", "refreshing"),
@@ -59,6 +59,8 @@ _DATA_ENTRIES = (
 )
 _SIGNS = ("catalog.sqlite", LOG_FILE)  # by which, besides the lock, a folder is known as docworker's
 _CACHE_ENTRIES = ("all-MiniLM-L6-v2-*", "fastembed", ".preparing-*")
+_DAEMON_FILE_BYTES = 65_536
+_LOCK_S = 0.3  # it may be tried for a moment by who only asks whether it is held
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,11 @@ def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int 
     os.umask(0o077)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (planted := _planted(folder)) is not None:
-            raise StoreError(planted)
-        os.chmod(folder, 0o700)
+        if (why := foreign(folder)) is not None:
+            raise StoreError(why)
+        os.chmod(folder, 0o700)  # before what is in it is looked at: nobody plants anything from here on
+        if (why := planted(folder)) is not None:
+            raise StoreError(why)
         lock = _locked(folder)
     except OSError as error:
         raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
@@ -108,7 +112,7 @@ def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int 
 
 def _locked(folder: Path) -> FileLock:
     """Have a data folder for oneself. One that is about to stop, or to start, is waited for; raises AlreadyRunning else."""
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     deadline = time.monotonic() + _STOP_S + 1
     while True:
         try:
@@ -120,45 +124,17 @@ def _locked(folder: Path) -> FileLock:
                 raise AlreadyRunning(f"Another docworker runs on {folder}{told}.") from None
 
 
-def is_held(folder: Path) -> bool:
-    """Whether a process has the data folder for itself, also one that does not answer."""
-    if not (folder / _LOCK).exists():
-        return False
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except (Timeout, OSError):
-        return True
-    lock.release()
-    return False
-
-
-def _planted(folder: Path) -> str | None:
-    """Why a data folder is not to be trusted: it is another user's, or something in it stands elsewhere; None when it is."""
-    user = os.geteuid() if hasattr(os, "geteuid") else None
-    if user is not None and (owner := folder.stat().st_uid) != user:
-        return f"The data folder {folder} belongs to another user (id {owner}); choose another one with --data-dir."
-    for entry in (*folder.iterdir(), *folder.glob("refreshing/*"), *folder.glob("shelf/*")):
-        if entry.name == "config.toml":  # the settings look at it themselves: it may well stand elsewhere
-            continue
-        if entry.is_symlink():
-            return f"{entry} is a link, and docworker does not write through links; delete it, or move the whole data folder."
-        if user is not None and entry.lstat().st_uid != user:
-            return f"{entry} belongs to another user; delete it, or choose another folder with --data-dir."
-    return None
-
-
 def examine(settings: Settings, *, fix: bool) -> list[Check]:
     """What is wrong with a data folder on which no daemon runs; with `fix`, a damaged catalog is made of what can be read."""
     from docworker.store.salvage import is_damaged, salvage
 
     folder, path = settings.data_dir, settings.data_dir / "catalog.sqlite"
-    if folder.exists() and (planted := _planted(folder)) is not None:
-        return [Check(name="data folder", ok=False, message=planted)]
+    if folder.exists() and (why := foreign(folder) or planted(folder)) is not None:
+        return [Check(name="data folder", ok=False, message=why)]
     checks = [_folder_check(folder, fix=fix), _port_check(settings)]
     if not checks[0].ok or not path.exists():
         return checks
-    lock = FileLock(folder / _LOCK)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -168,6 +144,7 @@ def examine(settings: Settings, *, fix: bool) -> list[Check]:
         damaged = is_damaged(path)
         message = "It is damaged; `docworker doctor --fix` makes a new one of what can be read." if damaged else "It is whole."
         if damaged and fix:
+            os.umask(0o077)
             found = salvage(path)
             read = f"{found.docsets} docsets, {found.pages} pages and {found.vectors} vectors could be read"
             then = "the rest is asked for again" if found.docsets else "index the sites again"
@@ -454,13 +431,22 @@ async def _open_shelf(folder: Path, dimensions: int) -> "Shelf":
         return await Shelf.open(folder, dimensions)
 
 
+class _OneLine(logging.Formatter):
+    """A message is one line, whatever names and ids it tells of: none of them forges another, or commands a terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in super().formatMessage(record))
+
+
 def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
     handlers: list[logging.Handler] = [
         logging.handlers.RotatingFileHandler(file, maxBytes=_LOG_BYTES, backupCount=_LOG_FILES, encoding="utf-8")
     ]
     if to_stderr:
         handlers.append(logging.StreamHandler())
-    logging.basicConfig(level=level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=handlers)
+    for handler in handlers:
+        handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level.upper(), handlers=handlers)
     logging.raiseExceptions = False  # a log that cannot be written is no reason to write to stderr, once a line
     for library in ("httpx", "httpcore"):  # the page's own line says the same and more, and no cookie of a private site
         logging.getLogger(library).setLevel(logging.WARNING)
@@ -477,7 +463,7 @@ def _write_private(file: Path, text: str) -> None:
 
 def _told_by(folder: Path) -> str:
     try:
-        told = json.loads((folder / DAEMON_FILE).read_text("utf-8"))
+        told = json.loads(read_own(folder / DAEMON_FILE, _DAEMON_FILE_BYTES))
         return f" (pid {told['pid']}, http://{told['host']}:{told['port']})"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -79,7 +79,7 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
 def _explain(error: ValidationError, request: type[BaseModel]) -> str:
     """The first thing that is wrong, as `field: what was expected, got …`."""
     first = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in first["loc"]) or "body"
+    field = ".".join(str(part) for part in first["loc"])[:_SHOWN_CHARS] or "body"
     match first["type"]:
         case "extra_forbidden":
             known = ", ".join(sorted(str(info.alias or name) for name, info in request.model_fields.items()))
@@ -105,6 +105,8 @@ def _shown(value: object) -> str:
     """A value as JSON, so that the number 5 and the text "5" look different; a long one is cut."""
     try:
         text = json.dumps(value)
+    except RecursionError:
+        text = "something nested deeply"
     except (TypeError, ValueError):
         text = repr(value)
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

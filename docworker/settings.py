@@ -8,7 +8,6 @@ import difflib
 import ipaddress
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,10 +19,12 @@ import platformdirs
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from docworker.errors import SettingsError
+from docworker.folder import NotOwn, read_own
 
 ENV_PREFIX = "DOCWORKER_"
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,200}")
 _HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
+_MAX_FILE_BYTES = 2**20
 Ranking = Literal["scored", "rrf", "words", "vectors"]
 
 
@@ -184,25 +185,13 @@ def load(flags: Mapping[str, object | None] | None = None, environ: Mapping[str,
 
 def _read_file(path: Path) -> dict[str, object]:
     try:
-        with path.open("rb") as file:
-            if (planted := _by_others(path.parent.stat(), os.fstat(file.fileno()))) is not None:
-                raise SettingsError(f"{path} is not used, for {planted}; make it yours alone, or delete it.")
-            return tomllib.load(file)
+        return tomllib.loads(read_own(path, _MAX_FILE_BYTES).decode())
     except FileNotFoundError:
         return {}
+    except NotOwn as error:
+        raise SettingsError(f"{path} is not used, for {error}; make it yours alone, or delete it.") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}.") from error
-
-
-def _by_others(folder: os.stat_result, file: os.stat_result) -> str | None:
-    """Why a file may say what others want; None when only the user, or root, can have written it."""
-    if not hasattr(os, "geteuid"):  # Windows keeps users' folders apart by itself
-        return None
-    if folder.st_uid not in (os.geteuid(), 0) or (folder.st_mode & stat.S_IWOTH and not folder.st_mode & stat.S_ISVTX):
-        return "its folder is another user's, or anybody may write there"
-    if file.st_uid not in (os.geteuid(), 0) or file.st_mode & stat.S_IWOTH:
-        return "it is another user's, or anybody may write it"
-    return None
 
 
 def _nearest(name: str) -> str:

@@ -57,6 +57,7 @@ class Daemon:
         }
         self.environment |= {f"DOCWORKER_{name.upper()}": str(value) for name, value in settings.items()}
         self.settings = load(environ=self.environment).settings
+        self.command = [sys.executable, "-m", "cli", "serve"]
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
         # no certificates are read (30 ms each time), and no connection is kept that another run of the daemon had
@@ -64,7 +65,7 @@ class Daemon:
 
     def start(self) -> None:
         """Start the process and wait until it serves more than /health."""
-        self.process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], env=self.environment, stderr=subprocess.DEVNULL)
+        self.process = subprocess.Popen(self.command, env=self.environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             address = find(self.settings)

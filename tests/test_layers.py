@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 # A room may import from the steps before its own, and from itself; never from another room of its own step.
 STEPS: tuple[tuple[str, ...], ...] = (
-    ("errors", "model"),
+    ("errors", "model", "folder"),
     ("urls", "settings", "words", "visible", "events"),
     ("crawl", "extract", "chunking", "embedding", "store"),
     ("indexing", "retrieval"),
@@ -26,7 +26,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
 NARROWER: dict[str, frozenset[str]] = {
     "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "visible", "chunking", "embedding", "store"}),
     "contract": frozenset({"model"}),
-    "cli": frozenset({"contract", "settings", "errors", "model", "daemon"}),
+    "cli": frozenset({"contract", "settings", "errors", "model", "folder", "daemon"}),
 }
 OWNERS: dict[str, frozenset[str]] = {
     "aiohttp": frozenset({"api", "daemon"}),
@@ -34,7 +34,7 @@ OWNERS: dict[str, frozenset[str]] = {
     "bs4": frozenset({"extract"}),
     "click": frozenset({"cli"}),
     "fastembed": frozenset({"embedding"}),
-    "filelock": frozenset({"daemon"}),
+    "filelock": frozenset({"daemon", "folder"}),
     "httpcore": frozenset({"crawl"}),
     "httpx": frozenset({"crawl", "cli"}),
     "lancedb": frozenset({"store"}),

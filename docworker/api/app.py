@@ -8,17 +8,18 @@ import hmac
 import ipaddress
 import json
 import logging
+import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel
 
 from docworker import __version__
 from docworker.api import docs, openapi
+from docworker.api.connections import HEADERS
 from docworker.api.stream import stream
 from docworker.contract import EventsRequest, HealthResponse
 from docworker.errors import (
@@ -42,6 +43,7 @@ from docworker.service import Service
 _log = logging.getLogger(__name__)
 _MAX_BODY_BYTES = 2**20
 _BODY_S = 10.0
+_TOO_LARGE = f"The body is larger than {_MAX_BODY_BYTES} bytes."
 _ERROR_HEADERS = {503: {"Retry-After": "1"}, 401: {"WWW-Authenticate": "Bearer"}}
 _STATUS: tuple[tuple[type[DocworkerError], int], ...] = (
     (InvalidRequest, 400),
@@ -60,15 +62,8 @@ _STATUS: tuple[tuple[type[DocworkerError], int], ...] = (
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 # What a page of another site may cause a browser to ask without naming itself; following a link to a page to read is none of it.
 _FOREIGN_SITES = frozenset({"cross-site", "same-site"})
-_HEADERS = {
-    "Server": "docworker",
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+# A name or an address, and a port: nothing that one reader takes for the host and another for a user or a path.
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?", re.IGNORECASE)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -93,7 +88,7 @@ def application(desk: Desk) -> web.Application:
     app[_DESK] = desk
     app.on_response_prepare.append(_harden)
     app.router.add_get("/health", _health)
-    app.router.add_get("/events", _events)
+    app.router.add_get("/events", _events, allow_head=False)
     app.router.add_get("/openapi.json", _openapi)
     app.router.add_get("/docs", _docs)
     for operation in OPERATIONS:
@@ -131,7 +126,7 @@ async def _docs(_request: web.Request) -> web.Response:
 
 async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
     """Nothing may be kept, framed, or taken for something else."""
-    for name, value in _HEADERS.items():
+    for name, value in HEADERS.items():
         if name == "Server" or name not in response.headers:
             response.headers[name] = value
 
@@ -146,7 +141,7 @@ def _from_query(request: web.Request) -> dict[str, object]:
     fields: dict[str, object] = {**request.match_info}
     for key in request.query:
         if key in fields or len(request.query.getall(key)) > 1:
-            raise InvalidRequest(f"{key}: given twice.")
+            raise InvalidRequest(f"{key[:100]}: given twice.")
         fields[key] = request.query[key]
     return fields
 
@@ -167,24 +162,43 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
 
 
 async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, object]:
+    if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+        raise NotJson("The body has to be sent as it is, without a Content-Encoding.")
+    if (request.content_length or 0) > _MAX_BODY_BYTES:  # not one byte of it is waited for
+        raise TooLarge(_TOO_LARGE)
     try:
         async with asyncio.timeout(_BODY_S):
             raw = await request.read()
     except TimeoutError:
         raise TooSlow(f"The body did not come within {_BODY_S:g} s.") from None
     except web.HTTPRequestEntityTooLarge:
-        raise TooLarge(f"The body is larger than {_MAX_BODY_BYTES} bytes.") from None
+        raise TooLarge(_TOO_LARGE) from None
+    except RuntimeError as error:  # aiohttp's word for a connection that was ended before its body was asked for
+        raise ConnectionResetError(str(error)) from None
+    except web.RequestPayloadError as error:
+        raise InvalidRequest(f"The body cannot be read: {error}.") from None
     if may_be_empty and not raw:
         return {}
     if request.content_type != "application/json":
         raise NotJson("The body has to be JSON: send the header Content-Type: application/json.")
     try:
-        body = json.loads(raw)
+        body = json.loads(raw, object_pairs_hook=_each_once, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The body is not well-formed JSON: {error}.") from None
     if not isinstance(body, dict):
         raise InvalidRequest("The body has to be a JSON object, such as {}.")
     return body
+
+
+def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise InvalidRequest("The body names a field twice.")
+    return fields
+
+
+def _no_number(name: str) -> object:
+    raise ValueError(f"{name} is no number")
 
 
 def _json(model: BaseModel, status: int = 200) -> web.Response:
@@ -201,13 +215,15 @@ async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
     """Refuse what a web page could send: a name that was bound to this address, another site's form or script; and strangers."""
     desk, headers = request.app[_DESK], request.headers
     told = headers.getall(hdrs.HOST, [])
-    host = _hostname("//" + told[0]) if len(told) == 1 else None
+    host = _hostname(told[0]) if len(told) == 1 else None
     if host is None or not _is_own(host, desk.host):
-        raise Forbidden(f"This daemon does not answer to the host {str(host)[:100]!r}; use 127.0.0.1 or localhost.")
-    origin = headers.get(hdrs.ORIGIN)
-    if origin is not None and origin.lower() != f"http://{told[0]}".lower():  # only its own page, at /docs
-        raise Forbidden(f"This daemon does not answer to pages of {origin[:100]!r}.")
-    if headers.get("Sec-Fetch-Site") in _FOREIGN_SITES and headers.get("Sec-Fetch-Mode") != "navigate":
+        raise Forbidden(f"This daemon does not answer to the host {', '.join(told)[:100]!r}; use 127.0.0.1 or localhost.")
+    if not request.raw_path.startswith("/"):  # of a proxy's client: `GET http://host/path`, where that host counts
+        raise Forbidden(f"This daemon is no proxy for {request.raw_path[:100]!r}.")
+    for origin in headers.getall(hdrs.ORIGIN, []):
+        if origin.lower() != f"http://{told[0]}".lower():  # only its own page, at /docs
+            raise Forbidden(f"This daemon does not answer to pages of {origin[:100]!r}.")
+    if not _FOREIGN_SITES.isdisjoint(headers.getall("Sec-Fetch-Site", [])) and not _is_link(request):
         raise Forbidden("This daemon does not answer to pages of other sites.")
     if desk.token is not None and not hmac.compare_digest(
         headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape"), f"Bearer {desk.token}".encode()
@@ -226,11 +242,14 @@ def _is_own(host: str, bound: str) -> bool:
     return False
 
 
-def _hostname(url: str) -> str | None:
-    try:
-        return urlsplit(url).hostname
-    except ValueError:
-        return None
+def _is_link(request: web.Request) -> bool:
+    """Whether a browser goes to this page because a link was followed."""
+    return request.method == "GET" and request.headers.getall("Sec-Fetch-Mode", []) == ["navigate"]
+
+
+def _hostname(told: str) -> str | None:
+    found = _HOST.fullmatch(told)
+    return None if found is None else found[1].strip("[]").lower()
 
 
 @web.middleware
@@ -248,6 +267,8 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
         return _error(404, f"There is nothing at {request.path[:100]}.")
     except web.HTTPException as error:
         return _error(error.status, f"The request cannot be answered: {error.reason}.")
+    except ConnectionError:  # the client is gone, and hears nothing of it
+        return _error(400, "The connection broke off.")
     except asyncio.CancelledError:
         raise
     except Exception:
