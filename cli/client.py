@@ -77,42 +77,58 @@ def _health(address: Address) -> HealthResponse | None:
         return None
 
 
+class _Lost(Exception):
+    """Another daemon had the data folder, and has ended meanwhile."""
+
+
 def start(settings: Settings, flags: Mapping[str, object | None]) -> Address:
     """The daemon of this data folder, started in the background if it does not run; waits until it answers questions.
 
     Raises Failure with what the daemon said when it does not come up.
     """
+    deadline = time.monotonic() + _START_S
     address = find(settings)
     if address is not None:  # it may be on its way, up or down
-        address = _await_start(settings, None)
-    if address is None:
-        command = [sys.executable, "-m", "cli", "serve"]
-        for name, value in flags.items():
-            if value is True:
-                command.append(f"--{name.replace('_', '-')}")
-            elif value is not None and value is not False:
-                command += [f"--{name.replace('_', '-')}", str(value)]
-        environment = {**os.environ, f"{ENV_PREFIX}DATA_DIR": str(settings.data_dir)}
-        with tempfile.TemporaryFile() as complaints:
-            daemon = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-                start_new_session=True,
-                env=environment,
-            )
-            address = _await_start(settings, daemon)
-            if address is None:
-                complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-                raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
+        address = _await_start(settings, None, deadline)
+    while address is None:
+        try:
+            address = _launch(settings, flags, deadline)
+        except _Lost:
+            continue
     return address
 
 
-def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -> Address | None:
-    """The daemon once it is ready: `daemon`, or one that another shell started; None when there is none."""
-    deadline = time.monotonic() + _START_S
+def _launch(settings: Settings, flags: Mapping[str, object | None], deadline: float) -> Address:
+    command = [sys.executable, "-m", "cli", "serve"]
+    for name, value in flags.items():
+        if value is True:
+            command.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    with tempfile.TemporaryFile() as complaints:
+        daemon = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,  # a terminal that closes, or Ctrl-C in it, does not end it
+            env={**os.environ, f"{ENV_PREFIX}DATA_DIR": str(settings.data_dir)},
+        )
+        address = _await_start(settings, daemon, deadline)
+        if address is not None:
+            return address
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+    raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
+
+
+def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None", deadline: float) -> Address | None:
+    """The daemon once it is ready: `daemon`, or one that another shell started; None when there is none.
+
+    Raises _Lost when it was another one, which did not stay.
+    """
+    from docworker.daemon import is_held
+
     ended: float | None = None
     while time.monotonic() < deadline:
         address = find(settings)
@@ -120,12 +136,16 @@ def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -
             health = _health(address)
             if health is not None and health.ready:
                 return address
-        if daemon is None and address is None:
+        elif daemon is None:
             return None
-        if daemon is not None and ended is None and daemon.poll() is not None:
-            ended = time.monotonic()
-        if ended is not None and address is None and time.monotonic() > ended + _HEALTH_S:
-            return None
+        elif daemon.poll() is not None:
+            if not is_held(settings.data_dir):
+                if ended is None:
+                    return None  # it ended by itself
+                raise _Lost
+            ended = ended or time.monotonic()
+            if time.monotonic() > ended + _STOP_S:
+                return None
         time.sleep(_POLL_S)
     return None
 
@@ -138,7 +158,7 @@ def stop(settings: Settings) -> bool:
     address = find(settings)
     while address is None and is_held(settings.data_dir):  # starting, stopping, or too busy to say
         if time.monotonic() > deadline:
-            raise Failure(f"A daemon holds {settings.data_dir} and does not answer; end its process.{_told_pid(settings)}")
+            raise Failure(f"A daemon holds {settings.data_dir} and does not answer; end its process{_told_pid(settings)}.")
         time.sleep(_POLL_S)
         address = find(settings)
     if address is None:
@@ -177,6 +197,7 @@ class Client:
     """Requests to a daemon that runs. Every failure is a Failure with the exit code of its kind."""
 
     def __init__(self, address: Address) -> None:
+        self._address = address
         self._http = httpx.Client(
             base_url=address.url, headers=address.headers, timeout=httpx.Timeout(_ANSWER_S, connect=5), trust_env=False
         )
@@ -195,7 +216,21 @@ class Client:
             raise Failure(f"The daemon does not answer any more ({error}); see docworker.log.", EXIT_UNREACHABLE) from None
         if response.is_success:
             return response.text
-        _fail(response)
+        self._fail(response)
+
+    def _fail(self, response: httpx.Response) -> NoReturn:
+        try:
+            message = str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            message = f"The daemon answered {response.status_code}."
+        if response.status_code == 404:
+            raise Failure(message, EXIT_NOT_FOUND)
+        raise Failure(message, EXIT_UNREACHABLE if response.status_code == 503 and not self._serves() else EXIT_FAILED)
+
+    def _serves(self) -> bool:
+        """Whether the daemon answers questions: it is not on its way, up or down."""
+        health = _health(self._address)
+        return health is not None and health.ready
 
     def events(self, docset_id: str | None = None) -> Iterator[Event]:
         """What happens, as it happens; first how things stand. Ends with a Failure when the daemon does not answer any more."""
@@ -207,7 +242,8 @@ class Client:
                 with self._http.stream("GET", "/events", params=query, headers=last, timeout=_EVENTS_S) as response:
                     if not response.is_success:
                         response.read()
-                        _fail(response)
+                        if response.status_code != 503 or self._serves():
+                            self._fail(response)
                     for event in _parsed(response.iter_lines()):
                         missed = 0
                         if event.id is not None:
@@ -292,14 +328,6 @@ def _parsed(lines: Iterator[str]) -> Iterator[Event]:
             if "event" in fields and "data" in fields:
                 yield Event(fields.get("id"), fields["event"], fields["data"])
             fields = {}
-
-
-def _fail(response: httpx.Response) -> NoReturn:
-    try:
-        message = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        message = f"The daemon answered {response.status_code}."
-    raise Failure(message, EXIT_NOT_FOUND if response.status_code == 404 else EXIT_FAILED)
 
 
 def _inside(url: str, docset: DocsetResponse) -> bool:

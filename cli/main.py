@@ -137,6 +137,8 @@ def stop(as_json: bool) -> None:
 @_sentences
 def status(docset: str | None, watch: bool, as_json: bool) -> None:
     """The daemon, its model, and each docset: pages by state, chunks, vectors, age, errors, size on disk."""
+    if watch and as_json:
+        raise click.UsageError("--json prints one document; to hear of each change as JSON, read GET /events.")
     address = _address(no_start=True)
     client = Client(address)
     query = {"docsetId": client.resolve(docset).id} if docset else None
@@ -149,9 +151,12 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
 
     show()
     if watch:
-        for _ in client.changes(query["docsetId"] if query else None):
-            show()
-            time.sleep(_POLL_S)
+        try:
+            for _ in client.changes(query["docsetId"] if query else None):
+                show()
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
 
 
 @main.command()

@@ -68,7 +68,7 @@ def now_ms() -> int:
 
 
 def serve(settings: Settings, *, to_stderr: bool) -> None:
-    """Run the daemon until SIGINT or SIGTERM. Raises AlreadyRunning or StoreError when it cannot start."""
+    """Run the daemon until SIGINT, SIGTERM or SIGHUP. Raises AlreadyRunning or StoreError when it cannot start."""
     folder = settings.data_dir
     os.umask(0o077)
     try:
@@ -98,9 +98,15 @@ def _locked(folder: Path) -> FileLock:
             lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
             return lock
         except Timeout:
-            told = _told_by(folder)
-            if told or time.monotonic() > deadline:
-                raise AlreadyRunning(f"Another docworker runs on {folder}{told}.") from None
+            if time.monotonic() > deadline or asyncio.run(_runs(folder)):
+                raise AlreadyRunning(f"Another docworker runs on {folder}{_told_by(folder)}.") from None
+
+
+async def _runs(folder: Path) -> bool:
+    """Whether the daemon of the data folder answers questions; what it told may be of one that was killed."""
+    told = _told(folder)
+    found = None if told is None else await _health(told.host, told.port)
+    return told is not None and found is not None and found.ready and found.instance == told.instance
 
 
 def is_held(folder: Path) -> bool:
@@ -195,6 +201,8 @@ async def _run(settings: Settings) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop_now)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that is what nohup asks for
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop_now)
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
@@ -240,10 +248,10 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
         await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as error:
         await runner.cleanup()
-        other = await _neighbour(settings) if error.errno == errno.EADDRINUSE else None
-        why = (
-            (error.strerror or str(error)) if other is None else f"another docworker ({other}) answers there, for another folder"
-        )
+        other = await _health(settings.host, settings.port) if error.errno == errno.EADDRINUSE else None
+        why = error.strerror or str(error)
+        if other is not None:
+            why = f"another docworker ({other.version}) answers there, for another folder"
         what = "stop what uses it" if other is None else "stop that one"
         raise AlreadyRunning(
             f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port "
@@ -252,15 +260,15 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
     return runner, int(runner.addresses[0][1])
 
 
-async def _neighbour(settings: Settings) -> str | None:
-    """The version of the docworker that answers where this one was to; None when it is something else."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+async def _health(host: str, port: int) -> HealthResponse | None:
+    """What the docworker says that answers there; None when it is something else, or asks for a token, which is not told."""
+    at = f"[{host}]" if ":" in host else host
     with suppress(ClientError, TimeoutError, ValueError, OSError):
         async with (
             ClientSession(timeout=ClientTimeout(total=_NEIGHBOUR_S)) as client,
-            client.get(f"http://{host}:{settings.port}/health", allow_redirects=False) as answer,
+            client.get(f"http://{at}:{port}/health", allow_redirects=False) as answer,
         ):
-            return HealthResponse.model_validate_json(await answer.content.read(4_096)).version
+            return HealthResponse.model_validate_json(await answer.content.read(4_096))
     return None
 
 
@@ -400,9 +408,13 @@ def _write_private(file: Path, text: str) -> None:
     scratch.replace(file)
 
 
-def _told_by(folder: Path) -> str:
+def _told(folder: Path) -> DaemonFile | None:
     try:
-        told = json.loads((folder / DAEMON_FILE).read_text("utf-8"))
-        return f" (pid {told['pid']}, http://{told['host']}:{told['port']})"
-    except (OSError, ValueError, KeyError):
-        return ""
+        return DaemonFile(**json.loads((folder / DAEMON_FILE).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _told_by(folder: Path) -> str:
+    told = _told(folder)
+    return "" if told is None else f" (pid {told.pid}, http://{told.host}:{told.port})"
