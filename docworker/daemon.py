@@ -332,7 +332,11 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events
         await other.close()
     terms = Terms(settings.session_lease_s, settings.stop_grace_s, settings.keep_alive)
 
-    sessions = Sessions(catalog, terms, events, busy=lambda: jobs.busy or model.at_work, now=now_ms)
+    def busy() -> bool:
+        to_embed = model.ready.is_set() and mender.mended.is_set() and listed.is_set()
+        return jobs.busy or model.at_work or to_embed
+
+    sessions = Sessions(catalog, terms, events, busy=busy, now=now_ms)
     await sessions.restore()
     desk.service = service = Service(
         catalog,
