@@ -197,13 +197,13 @@ def index(
         "exclude": list(exclude) or None,
     }
     client = Client(_address(no_start=no_start))
-    made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
-    docset = client.docset(made.docset_id)
-    if not no_wait:
-        try:
+    try:
+        made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
+        docset = client.docset(made.docset_id)
+        if not no_wait:
             docset = _follow(client, made.docset_id, show=not as_json and sys.stderr.isatty())
-        except KeyboardInterrupt:
-            raise Failure(f"\nThe crawl goes on; see `docworker status {made.docset_id}`.", 130) from None
+    except KeyboardInterrupt:
+        raise Failure("The crawl goes on; see `docworker status`.", 130) from None
     counts = docset.index_status
     _say(as_json, json.loads(docset.model_dump_json(by_alias=True)), render.outcome(docset))
     if docset.status is DocsetState.ERROR or counts.error_pages * 2 > counts.total_pages:
@@ -304,7 +304,7 @@ def _refreshed(
     try:
         done = [_follow_refresh(client, answer.docset_id, show=show) for answer in answers if answer.refreshed]
     except KeyboardInterrupt:
-        raise Failure("\nThe refresh goes on; see `docworker status`.", 130) from None
+        raise Failure("The refresh goes on; see `docworker status`.", 130) from None
     failed = [docset for docset in done if _failed(docset)]
     if as_json:
         click.echo(json.dumps([json.loads(docset.model_dump_json(by_alias=True)) for docset in done]))
