@@ -158,7 +158,7 @@ def stop(settings: Settings) -> bool:
     address = find(settings)
     while address is None and is_held(settings.data_dir):  # starting, stopping, or too busy to say
         if time.monotonic() > deadline:
-            raise Failure(f"A daemon holds {settings.data_dir} and does not answer; end its process{_told_pid(settings)}.")
+            raise absent(settings)
         time.sleep(_POLL_S)
         address = find(settings)
     if address is None:
@@ -175,6 +175,16 @@ def stop(settings: Settings) -> bool:
             )
         time.sleep(_POLL_S)
     return True
+
+
+def absent(settings: Settings) -> Failure:
+    """Why there is no daemon to ask."""
+    from docworker.daemon import is_held
+
+    if is_held(settings.data_dir):
+        message = f"A daemon holds {settings.data_dir} and does not answer; if it stays so, end its process{_told_pid(settings)}."
+        return Failure(message, EXIT_UNREACHABLE)
+    return Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
 
 
 def _told_pid(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import click
 
 from cli import render
-from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
+from cli.client import Address, Client, Failure, absent, find
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
 from docworker import SCHEMA_VERSION, __version__
@@ -80,7 +80,7 @@ def _address(*, no_start: bool) -> Address:
         return start_daemon(settings, {})
     address = find(settings)
     if address is None:
-        raise Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
+        raise absent(settings)
     return address
 
 
