@@ -59,9 +59,10 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
 
-    def start(self) -> None:
-        """Start the process and wait until it serves more than /health."""
-        self.process = subprocess.Popen([sys.executable, "-m", "cli", "serve"], env=self.environment, stderr=subprocess.DEVNULL)
+    def start(self, *command: str, **how: Any) -> None:
+        """Start the process, by `cli serve` or another command, and wait until it serves more than /health."""
+        run = [sys.executable, "-m", *(command or ("cli", "serve"))]
+        self.process = subprocess.Popen(run, env=self.environment, stderr=subprocess.DEVNULL, **how)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             address = find(self.settings)

@@ -1,4 +1,4 @@
-"""Starting and stopping: many shells at once, a daemon that stops, hangs or was killed, signals and terminals, how long it takes."""
+"""Starting and stopping: shells at once, a daemon that stops, hangs or was killed, signals and terminals, how long that takes."""
 
 import json
 import os
@@ -250,13 +250,8 @@ def test_each_signal_that_ends_it_lets_it_end_in_order(
 
 def test_under_nohup_a_hangup_does_not_end_it(make_daemon: Callable[..., Daemon]) -> None:
     daemon = make_daemon()
-    daemon.process = subprocess.Popen(
-        [sys.executable, "-m", "cli", "serve"],
-        env=daemon.environment,
-        stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
-    )
-    wait_until(lambda: "ready" in daemon.log(), "its start")
+    daemon.start(preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    assert daemon.process is not None
     daemon.process.send_signal(signal.SIGHUP)
     assert "docworker answers" in done(run(daemon, "start"))
     assert daemon.process.poll() is None
@@ -297,11 +292,8 @@ def test_a_signal_to_all_its_processes_fails_no_page(make_daemon: Callable[..., 
     seed = "<title>Docs</title><h1>Docs</h1><p>Text.</p><a href='long'>long</a>"
     with Site({"/docs/": seed, "/docs/long": long_page(20_000)}) as site:
         daemon = make_daemon()
-        daemon.process = subprocess.Popen(
-            [sys.executable, "-m", "cli", "serve"], env=daemon.environment, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        wait_until(lambda: "ready" in daemon.log(), "its start")
-        daemon.url = document(done(run(daemon, "start", "--json")))["url"]
+        daemon.start(start_new_session=True)
+        assert daemon.process is not None
         docset_id = begin(daemon, site)
         wait_until(lambda: site.answers["/docs/long", 200] == 1, "the long page")
         worker = busy_worker(daemon)
@@ -347,9 +339,7 @@ def test_a_stop_waits_for_no_step_that_takes_longer_and_nothing_is_lost(
     if work == "refresh":
         with daemon:
             daemon.wait_ready(begin(daemon, site), vectors=True)
-    command = ["tests.crash_at", *point.split(), "--hold", str(held)]
-    daemon.process = subprocess.Popen([sys.executable, "-m", *command], env=daemon.environment, stderr=subprocess.DEVNULL)
-    daemon.url = document(done(run(daemon, "start", "--json")))["url"]
+    daemon.start("tests.crash_at", *point.split(), "--hold", str(held))
     if work == "refresh":
         docset_id = daemon.get("/status")["docsets"][0]["id"]
         daemon.post("/refresh", docsetId=docset_id, force=True)
