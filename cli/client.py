@@ -20,7 +20,8 @@ from docworker.settings import ENV_PREFIX, Settings
 
 EXIT_FAILED, EXIT_UNREACHABLE, EXIT_NOT_FOUND = 1, 3, 4
 _DAEMON_FILE = "daemon.json"
-_HEALTH_S, _START_S, _STOP_S = 2.0, 30.0, 10.0
+_HEALTH_S, _STOP_S = 2.0, 10.0
+_START_S = 120.0  # 67,000 chunks on a machine at seven times its load were open after 34 s
 _POLL_S = 0.05
 # /index waits for the seed page: as long as its attempts may take.
 _ANSWER_S = 600.0
@@ -117,6 +118,9 @@ def _launch(settings: Settings, flags: Mapping[str, object | None], deadline: fl
         address = _await_start(settings, daemon, deadline)
         if address is not None:
             return address
+        if daemon.poll() is None:
+            what = f"The daemon (pid {daemon.pid}) does not answer questions yet, and goes on starting; see docworker.log."
+            raise Failure(what, EXIT_UNREACHABLE)
         complaints.seek(0)
         said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
     raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
