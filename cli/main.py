@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import click
 
 from cli import render
-from cli.client import EXIT_UNREACHABLE, Address, Client, Failure, find
+from cli.client import Address, Client, Failure, absent, find
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
 from cli.completion import DOCSET, completion
@@ -67,7 +67,7 @@ def _address(*, no_start: bool) -> Address:
         return start_daemon(settings, {})
     address = find(settings)
     if address is None:
-        raise Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
+        raise absent(settings)
     return address
 
 
@@ -125,6 +125,8 @@ def stop(as_json: bool) -> None:
 @_sentences
 def status(docset: str | None, watch: bool, as_json: bool) -> None:
     """The daemon, its model, and each docset: pages by state, chunks, vectors, age, errors, size on disk."""
+    if watch and as_json:
+        raise click.UsageError("--json prints one document; to hear of each change as JSON, read GET /events.")
     address = _address(no_start=True)
     client = Client(address)
     query = {"docsetId": client.resolve(docset).id} if docset else None
@@ -137,9 +139,12 @@ def status(docset: str | None, watch: bool, as_json: bool) -> None:
 
     show()
     if watch:
-        for _ in client.changes(query["docsetId"] if query else None):
-            show()
-            time.sleep(_POLL_S)
+        try:
+            for _ in client.changes(query["docsetId"] if query else None):
+                show()
+                time.sleep(_POLL_S)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
 
 
 def _headers(context: click.Context, parameter: click.Parameter, given: tuple[str, ...]) -> dict[str, str] | None:
@@ -225,13 +230,13 @@ def index(
         "headers": None if headers is None and headers_env is None else (headers or {}) | (headers_env or {}),
     }
     client = Client(_address(no_start=no_start))
-    made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
-    docset = client.docset(made.docset_id)
-    if not no_wait:
-        try:
+    try:
+        made = IndexResponse.model_validate_json(client.call("POST", "/index", body))
+        docset = client.docset(made.docset_id)
+        if not no_wait:
             docset = _follow(client, made.docset_id, show=not as_json and sys.stderr.isatty())
-        except KeyboardInterrupt:
-            raise Failure(f"\nThe crawl goes on; see `docworker status {made.docset_id}`.", 130) from None
+    except KeyboardInterrupt:
+        raise Failure("The crawl goes on; see `docworker status`.", 130) from None
     counts = docset.index_status
     _say(as_json, json.loads(docset.model_dump_json(by_alias=True)), render.outcome(docset))
     if docset.status is DocsetState.ERROR or counts.error_pages * 2 > counts.total_pages:
@@ -332,7 +337,7 @@ def _refreshed(
     try:
         done = [_follow_refresh(client, answer.docset_id, show=show) for answer in answers if answer.refreshed]
     except KeyboardInterrupt:
-        raise Failure("\nThe refresh goes on; see `docworker status`.", 130) from None
+        raise Failure("The refresh goes on; see `docworker status`.", 130) from None
     failed = [docset for docset in done if _failed(docset)]
     if as_json:
         click.echo(json.dumps([json.loads(docset.model_dump_json(by_alias=True)) for docset in done]))

@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
-_PAGES_GRACE_S = 3.0  # for pages under way when the daemon is told to stop
+_PAGES_GRACE_S = 2.5  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
-_STOP_S = 4.5  # for all of it
+_STOP_S = 4.0  # for all of it; what is promised is a second more, for a machine that has much to do
 _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
@@ -84,7 +84,7 @@ def now_ms() -> int:
 
 
 def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int | bool] | None = None) -> None:
-    """Run the daemon until SIGINT or SIGTERM; `flags` are told to `docworker restart`.
+    """Run the daemon until SIGINT, SIGTERM or SIGHUP; `flags` are told to `docworker restart`.
 
     Raises AlreadyRunning or StoreError when it cannot start.
     """
@@ -119,9 +119,15 @@ def _locked(folder: Path) -> FileLock:
             lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
             return lock
         except Timeout:
-            told = _told_by(folder)
-            if told or time.monotonic() > deadline:
-                raise AlreadyRunning(f"Another docworker runs on {folder}{told}.") from None
+            if time.monotonic() > deadline or asyncio.run(_runs(folder)):
+                raise AlreadyRunning(f"Another docworker runs on {folder}{_told_by(folder)}.") from None
+
+
+async def _runs(folder: Path) -> bool:
+    """Whether the daemon of the data folder answers questions; what it told may be of one that was killed."""
+    told = _told(folder)
+    found = None if told is None else await _health(told.host, told.port)
+    return told is not None and found is not None and found.ready and found.instance == told.instance
 
 
 def examine(settings: Settings, *, fix: bool) -> list[Check]:
@@ -254,6 +260,8 @@ async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> Non
     for number in (signal.SIGINT, signal.SIGTERM):
         with suppress(NotImplementedError):  # Windows
             asyncio.get_running_loop().add_signal_handler(number, stop_now)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that is what nohup asks for
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop_now)
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
@@ -305,24 +313,25 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
 
 async def _not_listening(settings: Settings, error: OSError) -> str:
     """Why the port cannot be had, and what to do."""
-    other = await _neighbour(settings) if error.errno == errno.EADDRINUSE else None
-    why = (error.strerror or str(error)) if other is None else f"another docworker ({other}) answers there, for another folder"
-    what = "stop what uses it" if other is None else "stop that one"
+    other = await _health(settings.host, settings.port) if error.errno == errno.EADDRINUSE else None
+    why, what = error.strerror or str(error), "stop what uses it"
+    if other is not None:
+        why, what = f"another docworker ({other.version}) answers there, for another folder", "stop that one"
     return (
         f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port (0 takes a"
         " free one)."
     )
 
 
-async def _neighbour(settings: Settings) -> str | None:
-    """The version of the docworker that answers where this one was to; None when it is something else."""
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+async def _health(host: str, port: int) -> HealthResponse | None:
+    """What the docworker says that answers there; None when it is something else, or asks for a token, which is not told."""
+    at = f"[{host}]" if ":" in host else host
     with suppress(ClientError, TimeoutError, ValueError, OSError):
         async with (
             ClientSession(timeout=ClientTimeout(total=_NEIGHBOUR_S)) as client,
-            client.get(f"http://{host}:{settings.port}/health", allow_redirects=False) as answer,
+            client.get(f"http://{at}:{port}/health", allow_redirects=False) as answer,
         ):
-            return HealthResponse.model_validate_json(await answer.content.read(4_096)).version
+            return HealthResponse.model_validate_json(await answer.content.read(4_096))
     return None
 
 
@@ -387,7 +396,11 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events
         await other.close()
     terms = Terms(settings.session_lease_s, settings.stop_grace_s, settings.keep_alive)
 
-    sessions = Sessions(catalog, terms, events, busy=lambda: jobs.busy or model.at_work, now=now_ms)
+    def busy() -> bool:
+        to_embed = model.ready.is_set() and mender.mended.is_set() and listed.is_set()
+        return jobs.busy or model.at_work or to_embed
+
+    sessions = Sessions(catalog, terms, events, busy=busy, now=now_ms)
     await sessions.restore()
     desk.service = service = Service(tools, jobs, model, sessions, data_dir=settings.data_dir, ranking=settings.ranking)
     _log.info("ready")
@@ -461,9 +474,13 @@ def _write_private(file: Path, text: str) -> None:
     scratch.replace(file)
 
 
-def _told_by(folder: Path) -> str:
+def _told(folder: Path) -> DaemonFile | None:
     try:
-        told = json.loads(read_own(folder / DAEMON_FILE, _DAEMON_FILE_BYTES))
-        return f" (pid {told['pid']}, http://{told['host']}:{told['port']})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return DaemonFile(**json.loads(read_own(folder / DAEMON_FILE, _DAEMON_FILE_BYTES)))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _told_by(folder: Path) -> str:
+    told = _told(folder)
+    return "" if told is None else f" (pid {told.pid}, http://{told.host}:{told.port})"

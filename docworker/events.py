@@ -14,7 +14,7 @@ from typing import Literal
 from docworker.errors import Unavailable
 
 _KEPT = 1_000
-_QUEUED = 1_000
+_QUEUED = 2 * _KEPT  # all that is kept, and as much that happens while that is sent
 _MAX_READERS = 64
 
 Kind = Literal["page", "progress", "ready", "failed", "deleted", "session", "missed"]
@@ -72,6 +72,19 @@ class Events:
     def heard(self) -> bool:
         """Whether anybody listens."""
         return bool(self._readers)
+
+    @property
+    def number(self) -> int:
+        """The number of the last event."""
+        return self._number
+
+    def about(self, after: int) -> set[str]:
+        """Ids of the docsets that something happened to since event `after`, beyond their progress."""
+        return {
+            event.docset_id
+            for event in self._kept
+            if event.number > after and event.kind != "progress" and event.docset_id is not None
+        }
 
     def publish(self, kind: Kind, data: Mapping[str, object] | str, docset_id: str | None = None) -> None:
         """Tell everybody; `data` is an object, or the JSON of one."""

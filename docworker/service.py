@@ -307,9 +307,12 @@ class Service:
         """Publish how far the docsets are that are worked on, for as long as somebody listens."""
         told: dict[str, str] = {}
         before: set[str] = set()
+        heard = self._events.number
         while True:
             if self._events.heard:
-                at_work = self._jobs.all_running() | set(await self._catalog.read(chunks.docsets_waiting))
+                # what began and ended since the last look is at work no more, but something happened to it
+                touched, heard = self._events.about(heard), self._events.number
+                at_work = touched | self._jobs.all_running() | set(await self._catalog.read(chunks.docsets_waiting))
                 for docset in await self._catalog.read(docsets.all_docsets):
                     if docset.id in told and docset.id not in at_work | before:
                         continue

@@ -63,9 +63,10 @@ class Daemon:
         # no certificates are read (30 ms each time), and no connection is kept that another run of the daemon had
         self._http = httpx.Client(verify=False, trust_env=False, timeout=120, limits=httpx.Limits(max_keepalive_connections=0))
 
-    def start(self) -> None:
-        """Start the process and wait until it serves more than /health."""
-        self.process = subprocess.Popen(self.command, env=self.environment, stderr=subprocess.DEVNULL)
+    def start(self, *command: str, **how: Any) -> None:
+        """Start the process, by `cli serve` or another command, and wait until it serves more than /health."""
+        run = [sys.executable, "-m", *command] if command else self.command
+        self.process = subprocess.Popen(run, env=self.environment, stderr=subprocess.DEVNULL, **how)
         deadline = time.monotonic() + _START_S
         while time.monotonic() < deadline:
             address = find(self.settings)

@@ -41,6 +41,7 @@ from docworker.operations import OPERATIONS, Operation, validated
 from docworker.service import Service
 
 _log = logging.getLogger(__name__)
+_ABOUT_ITSELF = frozenset({"/docs", "/openapi.json"})  # what any docworker says: a browser opens it without a token
 _MAX_BODY_BYTES = 2**20
 _BODY_S = 10.0
 _TOO_LARGE = f"The body is larger than {_MAX_BODY_BYTES} bytes."
@@ -225,8 +226,12 @@ async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
             raise Forbidden(f"This daemon does not answer to pages of {origin[:100]!r}.")
     if not _FOREIGN_SITES.isdisjoint(headers.getall("Sec-Fetch-Site", [])) and not _is_link(request):
         raise Forbidden("This daemon does not answer to pages of other sites.")
-    if desk.token is not None and not hmac.compare_digest(
-        headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape"), f"Bearer {desk.token}".encode()
+    if (
+        desk.token is not None
+        and request.path not in _ABOUT_ITSELF
+        and not hmac.compare_digest(
+            headers.get(hdrs.AUTHORIZATION, "").encode("utf-8", "surrogateescape"), f"Bearer {desk.token}".encode()
+        )
     ):
         raise Unauthorized("This daemon asks for a token: send the header Authorization: Bearer TOKEN (setting token).")
     return await handler(request)

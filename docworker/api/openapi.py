@@ -57,7 +57,7 @@ def document(status_of: StatusOf) -> Json:
     errors = {status: _prose(kind.__doc__) for kind, status in reversed(status_of)}
     schemas, health = _schemas(), _answer(HealthResponse)
     paths: dict[str, Json] = {
-        "/health": {"get": _fixed("health", "Whether the daemon runs, also before it can serve more.", health, errors)}
+        "/health": {"get": _fixed("health", "Whether the daemon runs, also before it can serve more.", health, _BY_WHOM, errors)}
     }
     for operation in OPERATIONS:
         paths.setdefault(operation.path, {})[operation.method.lower()] = _described(operation, schemas, status_of, errors)
@@ -66,8 +66,8 @@ def document(status_of: StatusOf) -> Json:
             schemas.pop(operation.request.__name__, None)  # it stands in the parameters
     itself = {"description": "This document.", "content": {"application/json": {"schema": {"type": "object"}}}}
     page = {"description": "A page of HTML.", "content": {"text/html": {"schema": {"type": "string"}}}}
-    paths["/openapi.json"] = {"get": _fixed("openapi", "The description of all operations.", itself, errors)}
-    paths["/docs"] = {"get": _fixed("docs", "A page to read and try them.", page, errors)}
+    paths["/openapi.json"] = {"get": _fixed("openapi", "The description of all operations.", itself, {403}, errors)}
+    paths["/docs"] = {"get": _fixed("docs", "A page to read and try them.", page, {403}, errors)}
     paths["/events"] = {"get": _events(errors)}
     return {
         "openapi": "3.1.0",
@@ -170,9 +170,9 @@ def _parameter(name: str, field: Json, *, in_path: bool, required: bool) -> Json
     return {**parameter, "description": field["description"]} if "description" in field else parameter
 
 
-def _fixed(name: str, summary: str, answer: Json, errors: dict[int, str]) -> Json:
+def _fixed(name: str, summary: str, answer: Json, statuses: Iterable[int], errors: dict[int, str]) -> Json:
     """An operation beside the table, which asks for nothing."""
-    return {"operationId": name, "summary": summary, "responses": {"200": answer, **_refusals(_BY_WHOM, errors)}}
+    return {"operationId": name, "summary": summary, "responses": {"200": answer, **_refusals(statuses, errors)}}
 
 
 def _events(errors: dict[int, str]) -> Json:

@@ -23,7 +23,7 @@ from docworker.errors import ModelUnavailable
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 900.0  # for preparing: a download of 90 MB over a slow line
 _NICENESS = 10
-_AT_WORK_S = 5.0  # after a batch began: it takes a second or two, and the next one follows
+_AT_WORK_S = 2.0  # after a batch: what it made is written, and the next one follows
 
 
 class ModelState(StrEnum):
@@ -59,6 +59,7 @@ class ModelLoader:
         self.state = ModelState.LOADING
         self.reason: str | None = None
         self.ready = asyncio.Event()
+        self._batches_under_way = 0
         self._last_batch_s = float("-inf")
         self.decided = asyncio.Event()  # there is a model, or it is known why not
 
@@ -70,7 +71,7 @@ class ModelLoader:
     @property
     def at_work(self) -> bool:
         """Whether vectors are being made, and not only for a question."""
-        return time.monotonic() - self._last_batch_s < _AT_WORK_S
+        return self._batches_under_way > 0 or time.monotonic() - self._last_batch_s < _AT_WORK_S
 
     async def load_forever(self) -> None:
         """Load the model; while there is none, look again every `retry_s`. Ends when it is loaded."""
@@ -108,9 +109,14 @@ class ModelLoader:
         if self._embedder is None:
             raise ModelUnavailable("The embedding model is not loaded yet.")
         loop = asyncio.get_running_loop()
-        self._last_batch_s = time.monotonic()
         shares = [texts[start :: self._batch_threads] for start in range(self._batch_threads)]
-        done = await asyncio.gather(*(loop.run_in_executor(self._batches, self._run, self._embedder, share) for share in shares))
+        embedder = self._embedder
+        self._batches_under_way += 1
+        try:
+            done = await asyncio.gather(*(loop.run_in_executor(self._batches, self._run, embedder, share) for share in shares))
+        finally:
+            self._batches_under_way -= 1
+            self._last_batch_s = time.monotonic()
         vectors: list[bytes] = [b""] * len(texts)
         for start, share in enumerate(done):
             vectors[start :: self._batch_threads] = share

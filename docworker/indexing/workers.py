@@ -73,7 +73,10 @@ def _worker() -> ProcessPoolExecutor:
 
 
 def _initialise() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the daemon, which then ends its workers
+    # a terminal and a service manager tell all processes of a daemon at once: what the daemon has in hand must not fail by it
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
