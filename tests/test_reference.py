@@ -103,15 +103,11 @@ SERVED = {(operation.method, operation.path.replace("{", ":").replace("}", "")) 
 }
 FIELDS = [(endpoint, row) for endpoint, part in REFERENCE.parts.items() for row in part.fields]
 ENDPOINTS = list(REFERENCE.parts)
-with_sessions = pytest.mark.skipif(("POST", "/session/register") not in SERVED, reason="there are no sessions yet")
 
 
 def parameters(endpoints: list[Endpoint]) -> list[Any]:
     """Endpoints to be tested one by one."""
-    return [
-        pytest.param(each, id=" ".join(each), marks=[with_sessions] if each[1].startswith("/session") else [])
-        for each in endpoints
-    ]
+    return [pytest.param(each, id=" ".join(each)) for each in endpoints]
 
 
 def test_the_reference_is_read_whole() -> None:
@@ -453,7 +449,6 @@ def wait_refreshed(request_of: RequestOf) -> None:
 # -- sessions
 
 
-@with_sessions
 def test_sessions_come_and_go_as_in_the_examples(request_of: RequestOf) -> None:
     register, unregister, listing = ("POST", "/session/register"), ("POST", "/session/unregister"), ("GET", "/sessions")
     registered = request_of.send(register).json()
@@ -470,7 +465,6 @@ def test_sessions_come_and_go_as_in_the_examples(request_of: RequestOf) -> None:
     assert request_of.send(listing).json()["count"] == 0
 
 
-@with_sessions
 @pytest.mark.parametrize("path", ["/session/register", "/session/unregister"])
 def test_the_fields_of_sessions_are_texts(request_of: RequestOf, path: str) -> None:
     endpoint = ("POST", path)
