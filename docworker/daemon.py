@@ -193,16 +193,21 @@ async def _run(settings: Settings) -> None:
     token = None if settings.token is None else settings.token.get_secret_value()
     desk, events = Desk(secrets.token_hex(8), settings.host, now_ms, token), Events()
 
+    loop, end_in_time = asyncio.get_running_loop(), _end_in_time()
+
     def stop_now() -> None:
         desk.stopping = True  # in the same moment: no editor is told that it is registered, and then left alone
         stop.set()
-        _end_in_time()
+        end_in_time()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop_now)
+    def on_signal(*_: object) -> None:
+        end_in_time()  # the loop may have much to do before it gets to this
+        loop.call_soon_threadsafe(stop_now)
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that is what nohup asks for
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop_now)
+        signal.signal(signal.SIGHUP, on_signal)
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
@@ -225,19 +230,21 @@ async def _run(settings: Settings) -> None:
     _log.info("stopped")
 
 
-def _end_in_time() -> None:
-    """See to it that the process ends soon, whatever a thread of it is at."""
+def _end_in_time() -> Callable[[], object]:
+    """What, called once or again, also by a signal handler, sees to it that the process ends soon, whatever it is at."""
+    hear, tell = os.pipe()
 
     def end() -> None:
+        os.read(hear, 1)
+        time.sleep(_STOP_S)
         _log.warning("stopped without waiting any longer; what was under way goes on at the next start")
         logging.shutdown()
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(0)
 
-    timer = threading.Timer(_STOP_S, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=end, name="end in time", daemon=True).start()
+    return lambda: os.write(tell, b"!")
 
 
 async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
