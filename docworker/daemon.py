@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
-_PAGES_GRACE_S = 2.5  # for pages under way when the daemon is told to stop
+_PAGES_GRACE_S = 2.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
-_STOP_S = 4.0  # for all of it; what is promised is a second more, for a machine that has much to do
+_STOP_S = 3.5  # for all of it; what is promised is 5 s, for the process has to get its turn on a machine that has much to do
 _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
