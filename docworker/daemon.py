@@ -92,7 +92,7 @@ def serve(settings: Settings, *, to_stderr: bool) -> None:
 def _locked(folder: Path) -> FileLock:
     """Have a data folder for oneself. One that is about to stop, or to start, is waited for; raises AlreadyRunning else."""
     lock = FileLock(folder / _LOCK)
-    deadline = time.monotonic() + _STOP_S + 1
+    deadline = time.monotonic() + _STOP_S + 2.5
     while True:
         try:
             lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
