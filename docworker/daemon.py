@@ -44,9 +44,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
-_PAGES_GRACE_S = 2.5  # for pages under way when the daemon is told to stop
+_PAGES_GRACE_S = 2.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
-_STOP_S = 4.0  # for all of it; what is promised is a second more, for a machine that has much to do
+_STOP_S = 3.5  # for all of it; what is promised is 5 s, for the process has to get its turn on a machine that has much to do
 _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
@@ -113,7 +113,7 @@ def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int 
 def _locked(folder: Path) -> FileLock:
     """Have a data folder for oneself. One that is about to stop, or to start, is waited for; raises AlreadyRunning else."""
     lock = FileLock(folder / LOCK)
-    deadline = time.monotonic() + _STOP_S + 1
+    deadline = time.monotonic() + _STOP_S + 2.5
     while True:
         try:
             lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
@@ -252,16 +252,21 @@ async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> Non
     token = None if settings.token is None else settings.token.get_secret_value()
     desk, events = Desk(secrets.token_hex(8), settings.host, now_ms, token), Events()
 
+    loop, end_in_time = asyncio.get_running_loop(), _end_in_time()
+
     def stop_now() -> None:
         desk.stopping = True  # in the same moment: no editor is told that it is registered, and then left alone
         stop.set()
-        _end_in_time()
+        end_in_time()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with suppress(NotImplementedError):  # Windows
-            asyncio.get_running_loop().add_signal_handler(number, stop_now)
+    def on_signal(*_: object) -> None:
+        end_in_time()  # the loop may have much to do before it gets to this
+        loop.call_soon_threadsafe(stop_now)
+
+    signal.signal(signal.SIGINT, on_signal)
+    signal.signal(signal.SIGTERM, on_signal)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # that is what nohup asks for
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop_now)
+        signal.signal(signal.SIGHUP, on_signal)
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
@@ -284,19 +289,21 @@ async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> Non
     _log.info("stopped")
 
 
-def _end_in_time() -> None:
-    """See to it that the process ends soon, whatever a thread of it is at."""
+def _end_in_time() -> Callable[[], object]:
+    """What, called once or again, also by a signal handler, sees to it that the process ends soon, whatever it is at."""
+    hear, tell = os.pipe()
 
     def end() -> None:
+        os.read(hear, 1)
+        time.sleep(_STOP_S)
         _log.warning("stopped without waiting any longer; what was under way goes on at the next start")
         logging.shutdown()
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(0)
 
-    timer = threading.Timer(_STOP_S, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=end, name="end in time", daemon=True).start()
+    return lambda: os.write(tell, b"!")
 
 
 async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
