@@ -466,7 +466,7 @@ def test_any_other_name_is_a_name(calm: Daemon, name: str) -> None:
 
 def test_nothing_that_is_logged_forges_a_line_or_commands_a_terminal(tmp_path: Path) -> None:
     told = tmp_path / "docworker.log"
-    logs = f"import logging; from docworker.daemon import _log_to; from pathlib import Path; _log_to(Path({str(told)!r}), 'info', to_stderr=True)"
+    logs = f"import logging, pathlib, docworker.daemon as d; d._log_to(pathlib.Path({str(told)!r}), 'info', to_stderr=True)"
     said = "logging.getLogger('docworker').info('page %s: kept', 'http://a/\\n2026-01-01 ERROR forged\\x1b[31m\\u202e\\x9b')"
     ended = subprocess.run([sys.executable, "-c", f"{logs}; {said}"], capture_output=True, text=True, timeout=60, check=True)
     assert told.read_text("utf-8") == ended.stderr
@@ -786,7 +786,7 @@ def test_nothing_is_written_through_a_link(folder: tuple[Daemon, Path], tmp_path
     ended = command(daemon, "serve")
     assert ended.returncode == 1
     assert "is a link, and docworker does not write through links" in ended.stderr
-    for arguments in (("doctor", "--fix"), ("stop",), ("status")):
+    for arguments in (("doctor", "--fix"), ("stop",), ("status",)):
         assert "Traceback" not in command(daemon, *arguments).stderr
     assert victim.read_bytes() == b"my letters"
     assert [each.name for each in victim.parent.iterdir()].count(victim.name) == 1
@@ -811,7 +811,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_said_and_never_waited_for(
     assert ended.returncode in (1, 2)
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert str(data) in ended.stderr
-    for arguments in (("doctor",), ("status"), ("stop",)):
+    for arguments in (("doctor",), ("status",), ("stop",)):
         assert "Traceback" not in command(daemon, *arguments).stderr
 
 
@@ -846,7 +846,7 @@ def test_settings_that_others_may_have_written_are_not_used(folder: tuple[Daemon
             os.chown(target, NOBODY, -1)
         else:
             target.chmod(0o777)
-    for arguments in (("serve",), ("status"), ("config",), ("stop",)):
+    for arguments in (("serve",), ("status",), ("config",), ("stop",)):
         ended = command(daemon, *arguments)
         assert ended.returncode == 2, arguments
         assert ended.stdout == ""
