@@ -15,7 +15,7 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     """The model as made from the installed package, in a cache of this session."""
-    return prepare(None, Path("/work/main/.venv/model"), download=False)
+    return prepare(None, tmp_path_factory.mktemp("cache"), download=False)
 
 
 @pytest.fixture(scope="session")

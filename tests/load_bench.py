@@ -40,7 +40,7 @@ from tests.evals.run import wait_for_model
 _ROOT = Path(__file__).parent.parent
 _CACHE = Path(sys.prefix) / "model"
 _ASKING = 8  # of the clients go on asking while sessions beat
-_ANSWER_S = 120.0
+_ANSWER_S, _LOOK_S = 120.0, 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Clients:
             return None
         took.ms.append((time.perf_counter() - begin) * 1e3)
         if answer.status != 200:
-            took.trouble[f"status {answer.status}"] += 1
+            took.trouble[f"{answer.status} ({str(told.get('error'))[:60]})"] += 1
             return None
         return told
 
@@ -232,6 +232,9 @@ def main() -> int:
                 Daemon(data, _CACHE, keep_alive=True, model_download=False) as daemon,
             ):
                 wait_for_model(daemon)
+                while not (found := daemon.post("/doctor"))["ok"]:  # an index of an older docworker is made anew first
+                    print(next(check["message"] for check in found["checks"] if not check["ok"]), flush=True)
+                    time.sleep(_LOOK_S)
                 asyncio.run(_measure(daemon, site, given))
     except (RuntimeError, json.JSONDecodeError) as error:
         print(error, file=sys.stderr)

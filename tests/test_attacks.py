@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from pydantic import SecretStr
 
 from cli.client import find
 from docworker.operations import OPERATIONS
@@ -463,12 +464,14 @@ def test_any_other_name_is_a_name(calm: Daemon, name: str) -> None:
     assert calm.post("/session/unregister", sessionId=name)["existed"] is True
 
 
-def test_no_page_forges_a_line_of_the_log(make_daemon: Callable[..., Daemon]) -> None:
-    """What comes from a site is logged as one line."""
-    with Site({"/docs/": "<h1>Docs</h1><p>Text.</p>"}) as site, make_daemon() as daemon:
-        daemon.wait_ready(daemon.post("/index", baseUrl=site.url, seedSlug="/docs/")["docsetId"])
-        daemon.end()
-        assert all(re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", line) for line in daemon.log().splitlines())
+def test_nothing_that_is_logged_forges_a_line_or_commands_a_terminal(tmp_path: Path) -> None:
+    told = tmp_path / "docworker.log"
+    logs = f"import logging, pathlib, docworker.daemon as d; d._log_to(pathlib.Path({str(told)!r}), 'info', to_stderr=True)"
+    said = "logging.getLogger('docworker').info('page %s: kept', 'http://a/\\n2026-01-01 ERROR forged\\x1b[31m\\u202e\\x9b')"
+    ended = subprocess.run([sys.executable, "-c", f"{logs}; {said}"], capture_output=True, text=True, timeout=60, check=True)
+    assert told.read_text("utf-8") == ended.stderr
+    assert ended.stderr.endswith(" INFO docworker: page http://a/\\n2026-01-01 ERROR forged\\x1b[31m\\u202e\\x9b: kept\n")
+    assert ended.stderr.count("\n") == 1
 
 
 # -- slow, and many
@@ -659,12 +662,12 @@ def test_with_a_token_every_route_asks_for_it_and_nothing_tells_it(make_daemon: 
         assert TOKEN.encode() not in answer.body
     shown = command(daemon, "config", "--json")
     assert json.loads(shown.stdout)["token"] == {"value": "(set, not shown)", "from": "DOCWORKER_TOKEN"}
-    said = [shown, command(daemon, "config"), command(daemon, "status", "--no-start"), command(daemon, "doctor", "--json")]
+    said = [shown, command(daemon, "config"), command(daemon, "status"), command(daemon, "doctor", "--json")]
     assert [each.returncode for each in said] == [0] * 4
     del daemon.environment["DOCWORKER_TOKEN"]
     (folder / "config.toml").write_text(f'token = "{TOKEN}"\n')
     (folder / "config.toml").chmod(0o600)
-    said += [command(daemon, "status", "--no-start"), command(daemon, "config")]
+    said += [command(daemon, "status"), command(daemon, "config")]
     assert [each.returncode for each in said[4:]] == [0] * 2
     assert TOKEN not in "".join(each.stdout + each.stderr for each in said)
     assert TOKEN not in daemon.log() + (folder / "daemon.json").read_text()
@@ -716,7 +719,7 @@ def test_who_listens_where_a_killed_daemon_did_is_told_nothing(make_daemon: Call
     assert find(daemon.settings) is None
     (daemon.settings.data_dir / "lock").touch()  # as a kill leaves it
     assert find(daemon.settings) is None
-    refused = command(daemon, "status", "--no-start")
+    refused = command(daemon, "status")
     assert refused.returncode == 3
     assert "Traceback" not in refused.stderr
     assert command(daemon, "stop").returncode == 0
@@ -728,18 +731,19 @@ def test_who_listens_where_a_killed_daemon_did_is_told_nothing(make_daemon: Call
 def test_a_daemon_file_that_others_may_have_written_is_not_believed(
     make_daemon: Callable[..., Daemon], thief: Thief, what: str
 ) -> None:
-    with make_daemon(token=TOKEN) as daemon:  # it holds the folder, so that nothing but the file is in doubt
+    with make_daemon() as daemon:  # it holds the folder, so that nothing but the file is in doubt
         folder = daemon.settings.data_dir
-        assert find(daemon.settings) is not None
+        settings = daemon.settings.model_copy(update={"token": SecretStr(TOKEN)})
         file = thief.plant(folder)
-        assert find(daemon.settings) is not None
+        assert find(settings) is not None
+        assert "Authorization" in thief.heard[-1]
         thief.heard.clear()
         target = folder if what.startswith("folder") else file
         if what.endswith("another"):
             os.chown(target, NOBODY, -1)
         else:
             target.chmod(0o777)
-        assert find(daemon.settings) is None
+        assert find(settings) is None
         assert thief.heard == []
 
 
@@ -782,7 +786,7 @@ def test_nothing_is_written_through_a_link(folder: tuple[Daemon, Path], tmp_path
     ended = command(daemon, "serve")
     assert ended.returncode == 1
     assert "is a link, and docworker does not write through links" in ended.stderr
-    for arguments in (("doctor", "--fix"), ("stop",), ("status", "--no-start")):
+    for arguments in (("doctor", "--fix"), ("stop",), ("status",)):
         assert "Traceback" not in command(daemon, *arguments).stderr
     assert victim.read_bytes() == b"my letters"
     assert [each.name for each in victim.parent.iterdir()].count(victim.name) == 1
@@ -807,7 +811,7 @@ def test_a_pipe_or_a_folder_in_place_of_a_file_is_said_and_never_waited_for(
     assert ended.returncode in (1, 2)
     assert ended.stderr.count("\n") == 1, ended.stderr
     assert str(data) in ended.stderr
-    for arguments in (("doctor",), ("status", "--no-start"), ("stop",)):
+    for arguments in (("doctor",), ("status",), ("stop",)):
         assert "Traceback" not in command(daemon, *arguments).stderr
 
 
@@ -842,7 +846,7 @@ def test_settings_that_others_may_have_written_are_not_used(folder: tuple[Daemon
             os.chown(target, NOBODY, -1)
         else:
             target.chmod(0o777)
-    for arguments in (("serve",), ("status", "--no-start"), ("config",), ("stop",)):
+    for arguments in (("serve",), ("status",), ("config",), ("stop",)):
         ended = command(daemon, *arguments)
         assert ended.returncode == 2, arguments
         assert ended.stdout == ""

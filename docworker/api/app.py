@@ -183,7 +183,7 @@ async def _body(request: web.Request, *, may_be_empty: bool) -> Mapping[str, obj
     if request.content_type != "application/json":
         raise NotJson("The body has to be JSON: send the header Content-Type: application/json.")
     try:
-        body = json.loads(raw, object_pairs_hook=_each_once, parse_constant=_no_number)
+        body = json.loads(raw, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"The body is not well-formed JSON: {error}.") from None
     if not isinstance(body, dict):
@@ -196,10 +196,6 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(fields) < len(pairs):
         raise InvalidRequest("The body names a field twice.")
     return fields
-
-
-def _no_number(name: str) -> object:
-    raise ValueError(f"{name} is no number")
 
 
 def _json(model: BaseModel, status: int = 200) -> web.Response:
