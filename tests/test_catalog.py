@@ -35,7 +35,7 @@ from docworker.model import (
     Symbol,
     Turn,
 )
-from docworker.store import chunks, docsets, frontier, migrations, pages, robots, symbols, vectors
+from docworker.store import access, chunks, docsets, frontier, migrations, pages, robots, symbols, vectors
 from docworker.store.catalog import Catalog
 from docworker.store.chunks import Listed
 from docworker.store.frontier import Cut, FrontierLimits, Limit
@@ -563,7 +563,7 @@ async def test_a_file_of_an_older_docworker_is_brought_up_to_date_with_all_that_
     assert (before.stamp, before.passages) == (None, (-2, 1))
     assert await catalog.read(docsets.inventory, "aaa") == (None, None)  # it is asked for again
     assert await catalog.read(pages.cut_otherwise) == 1
-    assert await catalog.read(pages.read_otherwise) == (["aaa"] if version < 4 else [])
+    assert await catalog.read(pages.read_otherwise) == ["aaa"]
     assert await catalog.write(docsets.delete, "aaa") is True
     left = {table for table, number in (await catalog.read(rows_by_table)).items() if number}
     assert left == ({"vectors"} if version < 4 else set())  # of texts that were not cut again yet: nobody knows whose they are
@@ -2353,7 +2353,8 @@ async def test_delete_removes_everything_of_a_docset(catalog: Catalog) -> None:
     await index(catalog, await claim(catalog), intent(piece("a"), follow=[B], passages=[1, 2]))
     await catalog.write(vectors.remember, "model-1", {"hash-a": b"v"})
     await catalog.write(vectors.remember, "model-2", {"hash-a": b"w"})
-    assert all((await catalog.read(rows_by_table)).values())
+    await catalog.write(access.keep, "aaa", inside=True, headers={"Cookie": "a=b"})
+    assert {table for table, number in (await catalog.read(rows_by_table)).items() if not number} == {"sessions"}
     assert await catalog.write(docsets.delete, "aaa") is True
     assert not any((await catalog.read(rows_by_table)).values())
     assert await catalog.write(docsets.delete, "aaa") is False

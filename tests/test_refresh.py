@@ -1561,4 +1561,4 @@ def test_doctor_looks_at_a_data_folder_without_a_daemon(make_daemon: Callable[..
         assert (folder / "catalog.damaged-1.sqlite").read_bytes() == b"no database " * 1_000
     finally:
         run(daemon, "stop")
-    assert done(run(daemon, "doctor")).count("\n") == 3
+    assert done(run(daemon, "doctor")).count("\n") == 4
