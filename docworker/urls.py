@@ -42,6 +42,8 @@ def canonical(url: str, base: str | None = None) -> str | None:
         port = parts.port
         host = parts.hostname or ""
         host = host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+        if "xn--" in host:  # httpx cannot ask a host that it cannot read
+            idna.decode(host)
         host = _one_address(host) if "[" in parts.netloc or _NUMBER_LAST.fullmatch(host) else host
         path = _without_dot_segments(_one_encoding(parts.path, _PATH_SAFE)) or "/"
         query = _one_order(_one_encoding(parts.query, _PATH_SAFE + "?"))

@@ -117,6 +117,8 @@ def test_values_of_one_parameter_keep_their_order(parameters: list[tuple[str, in
         "https://x.org:99999/",
         "https://x.org:-1/",
         f"https://{'ü' * 70}.org/",
+        "http://xn--/",
+        "http://www.xn--zz--.org/a",
         f"https://x.org/{'a' * 2048}",
         f"https://x.org/{'é' * 400}",  # within the limit only before it is encoded
     ],
