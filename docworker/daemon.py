@@ -51,6 +51,7 @@ _NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
+_OPEN_FILES = 4_096  # LanceDB, connections, crawls; macOS gives 256
 DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
 # What docworker makes in its folders, as patterns of names.
 _DATA_ENTRIES = (
@@ -103,6 +104,7 @@ def serve(settings: Settings, *, to_stderr: bool, flags: Mapping[str, str | int 
     try:
         _log_to(folder / LOG_FILE, settings.log_level, to_stderr=to_stderr)
         _give_memory_back()
+        _let_many_files_be_open()
         asyncio.run(_run(settings, flags or {}))
     except OSError as error:
         raise StoreError(f"The data folder {folder} cannot be used: {error.strerror or error}.") from error
@@ -245,6 +247,16 @@ def _give_memory_back() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_TRIM_THRESHOLD, _GIVE_BACK_BYTES)
         mallopt(_M_MMAP_THRESHOLD, _GIVE_BACK_BYTES)
+
+
+def _let_many_files_be_open() -> None:
+    with suppress(ImportError, ValueError, OSError):  # Windows has no such limit
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> None:

@@ -74,6 +74,7 @@ from docworker.visible import visible_line
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
 _PROGRESS_S = 0.5
+_SEARCHES_AT_ONCE = 8  # each opens files of the shelf; more of them at once answer no more in a second
 _SIZE_S = 5.0
 _HOUR_MS = 60 * 60 * 1_000
 _LEAST_FREE_BYTES = 200 * 2**20
@@ -101,6 +102,7 @@ class Service:
         self._searcher = Searcher(tools.catalog, tools.shelf, model, ranking)
         self._data_dir = data_dir
         self._size, self._sized_s = 0, float("-inf")
+        self._searching = asyncio.Semaphore(_SEARCHES_AT_ONCE)
         self._indexing = asyncio.Lock()  # two requests for the same site make one docset
 
     # -- indexing
@@ -250,16 +252,16 @@ class Service:
             for docset_id in request.docset_ids:
                 await self._docset(docset_id)
         remade = self._shelf.remade
-        answer = await self._searcher.answer(
-            Question(
-                request.query,
-                request.top_k,
-                None if request.docset_ids is None else list(dict.fromkeys(request.docset_ids)),
-                request.max_chunks_per_page,
-                request.max_total_chars,
-                request.format_snippets,
-            )
+        question = Question(
+            request.query,
+            request.top_k,
+            None if request.docset_ids is None else list(dict.fromkeys(request.docset_ids)),
+            request.max_chunks_per_page,
+            request.max_total_chars,
+            request.format_snippets,
         )
+        async with self._searching:
+            answer = await self._searcher.answer(question)
         if self._shelf.remade != remade or not (answer.snippets or self._jobs.mended):
             raise ShelfDamaged("The index is being made again from what the catalog holds. Try again soon.")
         return RetrieveResponse(
