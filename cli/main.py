@@ -493,9 +493,15 @@ def heartbeat(session_id: str, no_start: bool, as_json: bool) -> None:
 @json_option
 @_sentences
 def unregister(session_id: str, no_start: bool, as_json: bool) -> None:
-    """End the session ID. With the last one the daemon stops, after a moment."""
-    answer = Client(_address(no_start=no_start)).call("POST", "/session/unregister", {"sessionId": session_id})
-    found = UnregisterResponse.model_validate_json(answer)
+    """End the session ID. With the last one the daemon stops, after a moment; where none runs, none is started for this."""
+    address = find(_settings())
+    if address is None and not no_start:
+        found = UnregisterResponse(success=True, existed=False, remaining_sessions=0, should_stop=False)
+        answer = found.model_dump_json(by_alias=True)
+    else:
+        client = Client(address or _address(no_start=True))
+        answer = client.call("POST", "/session/unregister", {"sessionId": session_id})
+        found = UnregisterResponse.model_validate_json(answer)
     said = f"{session_id} is unregistered" if found.existed else f"There was no session {session_id}"
     then = "docworker stops, unless another one comes soon" if found.should_stop else f"{found.remaining_sessions} left"
     click.echo(answer if as_json else f"{said}; {then}.")

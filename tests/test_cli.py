@@ -165,6 +165,27 @@ def test_a_command_starts_the_daemon_when_none_answers(idle: Daemon) -> None:
     assert document(done(run(idle, "stop", "--json"))) == {"stopped": True}
 
 
+def test_a_session_that_ends_starts_no_daemon_which_nobody_would_stop(idle: Daemon) -> None:
+    said = document(done(run(idle, "session", "unregister", "vim-1", "--json")))
+    assert said == {"success": True, "existed": False, "remainingSessions": 0, "shouldStop": False}
+    assert_one_sentence(run(idle, "session", "unregister", "vim-1", "--no-start"), 3, "docworker does not run")
+    assert document(done(run(idle, "stop", "--json"))) == {"stopped": False}
+
+
+def test_sessions_are_registered_renewed_listed_and_ended(idle: Daemon) -> None:
+    made = document(done(run(idle, "session", "register", "vim-1", "--client", "vim", "--json")))
+    assert (made["session"]["clientType"], made["totalSessions"]) == ("vim", 1)
+    assert done(run(idle, "session", "register", "sh-1")) == "sh-1 is registered; 2 in all.\n"
+    assert document(done(run(idle, "session", "heartbeat", "vim-1", "--json")))["session"]["id"] == "vim-1"
+    assert_one_sentence(run(idle, "session", "heartbeat", "nobody"), 4, "no session 'nobody'")
+    assert re.search(r"^vim-1 +vim +\d+ seconds ago", done(run(idle, "sessions")), re.MULTILINE)
+    assert done(run(idle, "session", "unregister", "sh-1")) == "sh-1 is unregistered; 1 left.\n"
+    assert document(done(run(idle, "session", "unregister", "vim-1", "--json")))["shouldStop"] is True
+    assert done(run(idle, "session", "register", "vim-2")).startswith("vim-2")  # within the grace
+    assert document(done(run(idle, "sessions", "--json")))["count"] == 1
+    assert document(done(run(idle, "stop", "--json"))) == {"stopped": True}
+
+
 def test_start_is_a_no_op_when_the_daemon_runs(shared: Daemon) -> None:
     assert shared.process is not None
     assert document(done(run(shared, "start", "--json"))) == {"url": shared.url, "pid": shared.process.pid}
