@@ -1,6 +1,6 @@
 """What happens, told as it happens: a bounded memory of events, and a bounded queue for each who listens. Knows no HTTP.
 
-publish → the last 1,000 → each reader's queue      a reader that does not keep up is let go, never waited for
+publish → the last 1,000, or 4 MB → each reader's queue      a reader that does not keep up is let go, never waited for
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Literal
 
 from docworker.errors import Unavailable
 
-_KEPT = 1_000
+_KEPT, _KEPT_CHARS = 1_000, 4 * 2**20
 _QUEUED = 2 * _KEPT  # all that is kept, and as much that happens while that is sent
 _MAX_READERS = 64
 
@@ -63,7 +63,8 @@ class Events:
     """All that was told since the daemon's start, as far as it is kept."""
 
     def __init__(self) -> None:
-        self._kept: deque[Event] = deque(maxlen=_KEPT)
+        self._kept: deque[Event] = deque()
+        self._kept_chars = 0
         self._number = 0
         self._readers: set[Reader] = set()
         self._closed = False
@@ -91,6 +92,9 @@ class Events:
         self._number += 1
         event = Event(self._number, kind, docset_id, data if isinstance(data, str) else json.dumps(data))
         self._kept.append(event)
+        self._kept_chars += len(event.data)
+        while len(self._kept) > _KEPT or self._kept_chars > _KEPT_CHARS:
+            self._kept_chars -= len(self._kept.popleft().data)
         for reader in self._readers:
             reader.put(event)
 

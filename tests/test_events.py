@@ -95,6 +95,16 @@ async def test_who_comes_back_hears_what_came_since_then_or_that_it_was_missed(
     assert (heard[-1].kind, heard[-1].number) == ("ready", told + 1)
 
 
+async def test_of_large_events_fewer_are_kept() -> None:
+    events = Events()
+    for n in range(10):
+        events.publish("page", {"n": n, "long": "x" * 2**20})
+    with events.listen(None, 7) as reader:
+        assert [event.number for event in await drained(reader, 3)] == [8, 9, 10]
+    with events.listen(None, 5) as reader:
+        assert [event.kind for event in await drained(reader, 1)] == ["missed"]
+
+
 async def test_who_comes_back_to_all_that_is_kept_has_room_for_what_happens_meanwhile() -> None:
     events = Events()
     tell(events, KEPT)
