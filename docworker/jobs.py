@@ -204,7 +204,6 @@ class Jobs:
                     elif not self._stopping.is_set() and self._asked_for(docset_id):
                         make = self._refresh_of(docset_id)
                     else:
-                        await self._tell_end(docset_id)
                         break
                 self._work[docset_id] = make()
         except asyncio.CancelledError:
@@ -214,16 +213,16 @@ class Jobs:
             reason = f"It stopped: {error}. It goes on at the next start."
             with suppress(StoreError):
                 await self._tools.catalog.write(docsets.set_state, docset_id, DocsetState.ERROR, reason, self._tools.now())
-            await self._tell_end(docset_id)
         finally:
             for of_docset in (self._troubles, self._again, self._work):
                 of_docset.pop(docset_id, None)
             del self._running[docset_id]
             self._on_page()
+        await self._tell_end(docset_id)  # who hears of it may begin the next one
 
     async def _tell_end(self, docset_id: str) -> None:
         """Tell who listens what the docset came to."""
-        with suppress(StoreError):
+        with suppress(StoreError, RuntimeError):  # RuntimeError: the catalog is closed meanwhile
             docset = await self._tools.catalog.read(docsets.get, docset_id)
             if docset is not None and docset.state in (DocsetState.READY, DocsetState.ERROR):
                 kind: Literal["ready", "failed"] = "ready" if docset.state is DocsetState.READY else "failed"

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from docworker.model import PageState
 from tests.daemon import Daemon
@@ -138,7 +139,7 @@ def test_a_daemon_that_does_not_answer_is_not_waited_for(program: Path, tmp_path
     assert offered(program, environment, "docworker pages ") == []
     alone_s = time.monotonic() - begin
     held: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server(("127.0.0.1", 0)) as server, FileLock(tmp_path / "lock"):
         threading.Thread(target=lambda: held.append(server.accept()[0]), daemon=True).start()
         told = {"instance": "x", "pid": os.getpid(), "host": "127.0.0.1", "port": server.getsockname()[1], "version": "0"}
         (tmp_path / "daemon.json").write_text(json.dumps(told))

@@ -115,15 +115,17 @@ def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 90) -> N
 
 
 def wait_paused(daemon: Daemon, docset_id: str) -> Any:
-    """The docset once it is paused; it must not end before."""
+    """The docset as it is paused; it must not end before."""
+    seen: list[Any] = []
 
     def paused() -> bool:
         docset = daemon.get(f"/docset/{docset_id}")
         assert docset["status"] in ("pending", "indexing"), docset
-        return bool(docset["message"])
+        seen.append(docset)
+        return (docset["message"] or "").startswith("Paused: ")  # soon after a start it waits for the index
 
     wait_until(paused, "the pause")
-    return daemon.get(f"/docset/{docset_id}")
+    return seen[-1]
 
 
 def assert_all_indexed(docset: Any, pages: int) -> None:
