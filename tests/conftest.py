@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from docworker.embedding.cache import Prepared
 from docworker.embedding.embedder import FastembedEmbedder
-from docworker.embedding.prepare import Prepared, prepare
+from docworker.embedding.prepare import prepare
 from tests.daemon import Daemon
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"

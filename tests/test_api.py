@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from docworker.embedding.prepare import Prepared
+from docworker.embedding.cache import Prepared
 from tests.daemon import HIDE_MODEL_PACKAGE, Daemon
 from tests.site import Answer, Site
 

@@ -19,8 +19,9 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from docworker.embedding import DIMENSIONS, minilm
+from docworker.embedding.cache import Prepared
 from docworker.embedding.embedder import FastembedEmbedder
-from docworker.embedding.prepare import Prepared, prepare
+from docworker.embedding.prepare import prepare
 from docworker.errors import ModelUnavailable
 from tests.daemon import HIDE_MODEL_PACKAGE
 

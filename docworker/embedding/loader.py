@@ -1,6 +1,6 @@
 """The model as the daemon sees it: loading in the background, ready, or unavailable and why.
 
-load_forever: prepare (a child process) → open (a thread) → ready; when there is none, look again later
+load_forever: look into the cache, else prepare (a child process) → open (a thread) → ready; when there is none, look again later
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from docworker.embedding import Embedder
+from docworker.embedding.cache import cached
 from docworker.errors import ModelUnavailable
 
 _log = logging.getLogger(__name__)
@@ -138,7 +139,9 @@ class ModelLoader:
 
 
 async def _prepare(source: ModelSource) -> tuple[Path, str]:
-    """Run `docworker.embedding.prepare` and return the folder and id that it prints."""
+    """The folder and id of the model: as it stands in the cache, else as `docworker.embedding.prepare` makes it and prints it."""
+    if found := cached(source.model_dir, source.cache_dir):
+        return Path(found.folder), found.model_id
     command = [sys.executable, "-m", "docworker.embedding.prepare", "--cache-dir", str(source.cache_dir)]
     if source.model_dir is not None:
         command += ["--model-dir", str(source.model_dir)]

