@@ -373,7 +373,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
 
 @main.command()
 @click.argument("query")
-@click.option("-k", "--top-k", default=5, show_default=True, help="Number of passages, 1 to 100.")
+@click.option("-k", "--top-k", type=click.IntRange(1, 100), default=5, show_default=True, help="Most passages.")
 @click.option("--docset", "chosen", type=DOCSET, multiple=True, help="Only this docset; may be given again.")
 @click.option("--max-chars", type=click.IntRange(1), default=32_000, show_default=True, help="Budget of characters.")
 @click.option("--per-page", type=click.IntRange(1), default=3, show_default=True, help="Most passages of one page.")
@@ -390,8 +390,14 @@ def search(query: str, top_k: int, chosen: tuple[str, ...], max_chars: int, per_
         "maxTotalChars": max_chars,
         "maxChunksPerPage": per_page,
     }
-    found = client.call("POST", "/retrieve", body)
-    click.echo(found if as_json else render.snippets(RetrieveResponse.model_validate_json(found)))
+    answer = client.call("POST", "/retrieve", body)
+    found = RetrieveResponse.model_validate_json(answer)
+    if as_json:
+        click.echo(answer)
+    elif not found.results and not client.status().docsets:
+        click.echo(render.NOTHING_INDEXED)
+    else:
+        click.echo(render.snippets(found))
 
 
 @main.command()

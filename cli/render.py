@@ -17,6 +17,7 @@ from docworker.contract import (
 )
 
 _STATE_COLOURS = {"ready": "green", "indexing": "yellow", "pending": "yellow", "error": "red"}
+NOTHING_INDEXED = "Nothing is indexed yet: docworker index URL"
 
 
 def status(found: StatusResponse, url: str, version: str) -> str:
@@ -34,7 +35,7 @@ def status(found: StatusResponse, url: str, version: str) -> str:
     for docset in found.docsets:
         lines += ["", *_docset(docset)]
     if not found.docsets:
-        lines += ["", "Nothing is indexed yet: docworker index URL"]
+        lines += ["", NOTHING_INDEXED]
     return "\n".join(lines)
 
 

@@ -134,7 +134,16 @@ def test_json_output_is_one_document_and_nothing_else(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["index"], ["search"], ["search", "x", "-k", "many"], ["status", "--nonsense"], ["why"]]
+    "arguments",
+    [
+        ["nonsense"],
+        ["index"],
+        ["search"],
+        ["search", "x", "-k", "many"],
+        ["search", "x", "-k", "101"],
+        ["status", "--nonsense"],
+        ["why"],
+    ],
 )
 def test_a_usage_error_ends_with_2(shared: Daemon, arguments: list[str]) -> None:
     finished = run(shared, *arguments)
@@ -263,6 +272,11 @@ def test_more_failed_pages_than_others_end_with_1(shared: Daemon) -> None:
 def test_search_prints_passages_as_an_assistant_gets_them(shared: Daemon, site: Site, almanac: str) -> None:
     said = done(run(shared, "search", "what does the quokka eat", "-k", "1", "--docset", almanac))
     assert said == f"## More\nSource: {site.url}/docs/more#food\nSection: Food\n\nThe quokka eats grass.\n"
+
+
+def test_search_where_nothing_is_indexed_says_so(idle: Daemon) -> None:
+    assert done(run(idle, "search", "quokka")) == "Nothing is indexed yet: docworker index URL\n"
+    assert document(done(run(idle, "search", "quokka", "--json")))["results"] == []
 
 
 def test_search_without_a_hit_says_so(shared: Daemon, almanac: str) -> None:
