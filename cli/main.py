@@ -373,7 +373,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
 
 @main.command()
 @click.argument("query")
-@click.option("-k", "--top-k", type=click.IntRange(1, 100), default=5, show_default=True, help="Most passages.")
+@click.option("-k", "--top-k", default=5, show_default=True, help="Number of passages, 1 to 100.")
 @click.option("--docset", "chosen", type=DOCSET, multiple=True, help="Only this docset; may be given again.")
 @click.option("--max-chars", type=click.IntRange(1), default=32_000, show_default=True, help="Budget of characters.")
 @click.option("--per-page", type=click.IntRange(1), default=3, show_default=True, help="Most passages of one page.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import shutil
 import time
 from dataclasses import asdict, replace
@@ -73,6 +74,7 @@ from docworker.visible import visible_line
 
 _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
+_USER_INFO = re.compile(r"//[^/?#]*@")
 _PROGRESS_S = 0.5
 _SEARCHES_AT_ONCE = 8  # each opens files of the shelf; more of them at once answer no more in a second
 _SIZE_S = 5.0
@@ -173,10 +175,10 @@ class Service:
         elif request.base_url is not None:
             found = await self._at(request.base_url)
             if not found:
-                raise NotFound(f"No docset is of {request.base_url[:200]!r}; GET /status lists those there are.")
+                raise NotFound(f"No docset is of {_shown(request.base_url)}; GET /status lists those there are.")
             if len(found) > 1:
                 listed = ", ".join(f"{each.id} ({each.name})" for each in found)
-                raise Conflict(f"Several docsets are of {request.base_url[:200]!r}: {listed}. Send the docsetId of one.")
+                raise Conflict(f"Several docsets are of {_shown(request.base_url)}: {listed}. Send the docsetId of one.")
             docset = found[0]
         else:
             raise InvalidRequest("docsetId: required, or a baseUrl in its place, but both are missing.")
@@ -191,7 +193,7 @@ class Service:
         """The docsets of a base URL, else those of its site; by http as by https."""
         url = canonical(base_url)
         if url is None:
-            raise InvalidRequest(f"baseUrl: expected an http or https address, got {base_url[:200]!r}.")
+            raise InvalidRequest(f"baseUrl: expected an http or https address, got {_shown(base_url)}.")
         site = [each for each in await self._catalog.read(docsets.all_docsets) if _same_host(url, each)]
         path = urlsplit(url).path.rstrip("/")
         return [each for each in site if urlsplit(each.base_url).path.rstrip("/") == path] or site
@@ -426,7 +428,7 @@ class Service:
         """What became of a URL, and why. Raises NotFound for an unknown docset, or when none is of its site."""
         url = canonical(request.url)
         if url is None:
-            raise InvalidRequest(f"url: expected an http or https address, got {request.url[:200]!r}.")
+            raise InvalidRequest(f"url: expected an http or https address, got {_shown(request.url)}.")
         if request.docset_id is not None:
             chosen = [await self._docset(request.docset_id)]
         else:
@@ -553,20 +555,25 @@ class Service:
         )
 
 
+def _shown(url: str) -> str:
+    """What the user gave as a URL, for a message: without a password, and not all of a long one."""
+    return repr(_USER_INFO.sub("//…@", url)[:200])
+
+
 def _target(request: IndexRequest) -> tuple[str, str, tuple[str, ...]]:
     """(base URL, seed URL, allowed paths) of a request, canonical. Raises InvalidRequest naming the field."""
     base_url = canonical(request.base_url)
     if base_url is None or "?" in request.base_url or "#" in request.base_url:
         raise InvalidRequest(
             "baseUrl: expected an http or https address without user, query or fragment, such as https://example.org, "
-            f"got {request.base_url[:200]!r}."
+            f"got {_shown(request.base_url)}."
         )
     site = origin(base_url)
     slug = request.seed_slug.strip()
     full = slug.lower().startswith(("http://", "https://"))
     seed_url = canonical(slug) if full else canonical(site + "/" + slug.removeprefix("/"))
     if seed_url is None or origin(seed_url) != site or not slug:
-        raise InvalidRequest(f"seedSlug: expected a path on {site}, such as /docs, got {request.seed_slug[:200]!r}.")
+        raise InvalidRequest(f"seedSlug: expected a path on {site}, such as /docs, got {_shown(request.seed_slug)}.")
     seed_path = urlsplit(seed_url).path
     allowed_paths = _allowed_paths(request.allowed_paths, site) or (default_allowed_path(seed_path),)
     if not any(covers(path, seed_path) for path in allowed_paths):

@@ -140,7 +140,6 @@ def test_json_output_is_one_document_and_nothing_else(
         ["index"],
         ["search"],
         ["search", "x", "-k", "many"],
-        ["search", "x", "-k", "101"],
         ["status", "--nonsense"],
         ["why"],
     ],
@@ -272,6 +271,14 @@ def test_more_failed_pages_than_others_end_with_1(shared: Daemon) -> None:
 def test_search_prints_passages_as_an_assistant_gets_them(shared: Daemon, site: Site, almanac: str) -> None:
     said = done(run(shared, "search", "what does the quokka eat", "-k", "1", "--docset", almanac))
     assert said == f"## More\nSource: {site.url}/docs/more#food\nSection: Food\n\nThe quokka eats grass.\n"
+
+
+@pytest.mark.parametrize("url", ["https://me:s3cret@docs.example/", "ftp://me:s3cret@x/"])
+def test_a_password_in_a_url_is_not_shown_again(shared: Daemon, url: str) -> None:
+    finished = run(shared, "index", url)
+    assert (finished.returncode, finished.stdout) == (1, "")
+    assert finished.stderr.startswith("baseUrl: expected an http or https address")
+    assert "s3cret" not in finished.stderr + shared.log()
 
 
 def test_search_where_nothing_is_indexed_says_so(idle: Daemon) -> None:
