@@ -75,6 +75,12 @@ class Jobs:
         """Whether shelf and catalog agree, as far as is known."""
         return self._mended.is_set()
 
+    async def soon_mended(self, patience_s: float) -> bool:
+        """Wait for that, but not for long; whether it came."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._mended.wait(), patience_s)
+        return self._mended.is_set()
+
     def trouble(self, docset_id: str) -> str | None:
         """What keeps a docset's job from going on at the moment."""
         if docset_id in self._running and not self._mended.is_set():

@@ -76,6 +76,7 @@ _log = logging.getLogger(__name__)
 _MAX_OTHER_URLS = 20
 _USER_INFO = re.compile(r"//[^/?#]*@")
 _PROGRESS_S = 0.5
+_PATIENCE_S = 3.0
 _SEARCHES_AT_ONCE = 8  # each opens files of the shelf; more of them at once answer no more in a second
 _SIZE_S = 5.0
 _HOUR_MS = 60 * 60 * 1_000
@@ -264,6 +265,9 @@ class Service:
         )
         async with self._searching:
             answer = await self._searcher.answer(question)
+            # soon after a start nobody knows yet whether the index is whole
+            if not answer.snippets and not self._jobs.mended and await self._jobs.soon_mended(_PATIENCE_S):
+                answer = await self._searcher.answer(question)
         if self._shelf.remade != remade or not (answer.snippets or self._jobs.mended):
             raise ShelfDamaged("The index is being made again from what the catalog holds. Try again soon.")
         return RetrieveResponse(
