@@ -28,6 +28,7 @@ import pytest
 import trustme
 
 from cli.client import find
+from docworker import EXTRACTOR_VERSION
 from tests.daemon import Daemon
 from tests.site import Answer, Site
 from tests.test_life import wait_until
@@ -648,6 +649,13 @@ def cut_anew(folder: Path) -> bool:
     return not any(id_.startswith("older") for id_ in [row["id"] for row in shelf(folder)["shelf"]])
 
 
+def read_anew(folder: Path) -> bool:
+    db = apsw.Connection(str(folder / "catalog.sqlite"), flags=apsw.SQLITE_OPEN_READONLY)
+    others = db.execute("SELECT count(*) FROM pages WHERE state = 'indexed' AND extractor != ?", (EXTRACTOR_VERSION,)).get
+    db.close()
+    return not others and not any((folder / "refreshing").glob("*"))
+
+
 @pytest.fixture(scope="module")
 def older(crawled: Undisturbed, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = shutil.copytree(crawled.folder, tmp_path_factory.mktemp("older") / "data")
@@ -664,6 +672,7 @@ def test_a_migration_killed_at_every_step_comes_to_the_same_end(
 ) -> None:
     def end(daemon: Daemon) -> None:
         wait_until(lambda: cut_anew(daemon.settings.data_dir), "that all is cut anew", PATIENCE_S)
+        wait_until(lambda: read_anew(daemon.settings.data_dir), "that all is read anew", PATIENCE_S)
 
     no_model = older.parent  # the vectors are known
     smooth = undisturbed(shutil.copytree(older, older.parent / "smooth" / "data"), cache_dir, end, model_dir=no_model)

@@ -176,7 +176,7 @@ def test_headers_stay_over_a_restart_a_refresh_and_indexing_again_until_they_are
     docset = daemon.wait_ready(docset_id)
     assert sent(site) == {(None, None)}
     assert docset["lastRefresh"]["done"] is False
-    assert "wants a login (401)" in docset["message"]
+    assert "wants a login (401)" in docset["lastRefresh"]["message"]
     assert states(daemon, docset_id) == ALL, "what there was is kept"
 
 
