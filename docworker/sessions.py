@@ -198,8 +198,9 @@ class Sessions:
                     _log.info("no editor is connected any more")
                     stop()
                     return
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), min(wait_s, _LONGEST_WAIT_S))
+            with suppress(TimeoutError):  # not wait_for: Python 3.11's loses a cancellation that comes with the event
+                async with asyncio.timeout(min(wait_s, _LONGEST_WAIT_S)):
+                    await self._changed.wait()
 
     async def _drop_expired(self) -> None:
         expired = self._roll.expired(self._clock())

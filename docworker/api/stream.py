@@ -55,7 +55,8 @@ async def stream(
 async def _send(response: web.StreamResponse, reader: Reader, instance: str) -> None:
     while True:
         try:
-            event = await asyncio.wait_for(reader.next(), _STILL_THERE_S)
+            async with asyncio.timeout(_STILL_THERE_S):
+                event = await reader.next()
         except TimeoutError:
             await _write(response, ": still here\n\n")
             continue
