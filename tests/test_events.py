@@ -352,6 +352,7 @@ def test_failures_and_sessions_are_told_and_a_docset_can_be_chosen(shared: Daemo
         mine = begin(shared, site)
         shared.wait_ready(mine)
         with Listener(shared) as everything, Listener(shared, mine) as chosen:
+            chosen.wait_for(lambda each: each.id is None, "how it stands")
             assert [each.data["id"] for each in chosen.heard if each.id is None] == [mine]  # how it stands
             failed = begin(shared, broken, waitForSeed=False)
             everything.wait_for(lambda each: each.kind == "failed" and each.data["docsetId"] == failed, "the failure")
@@ -374,6 +375,7 @@ def test_what_began_and_ended_between_two_looks_is_told_too(shared: Daemon) -> N
     with Site({"/docs/": "<title>Quick</title><h1>Docs</h1><p>Text number 0.</p>"}) as site, Listener(shared) as listener:
         docset_id = begin(shared, site)
         listener.wait_for(lambda each: each.kind == "progress" and is_complete(each.data), "the crawl")
+        wait_until(lambda: len(listener.of("ready")) == 1, "the end of the crawl")
         for n in range(1, 6):
             site.pages["/docs/"] = f"<title>Quick</title><h1>Docs</h1><p>Text number {n}.</p>"
             shared.post("/refresh", docsetId=docset_id, force=True)
