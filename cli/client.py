@@ -1,6 +1,5 @@
 """Talking to the daemon: finding it through the data folder, starting and stopping it, asking it over HTTP."""
 
-import json
 import os
 import signal
 import subprocess
@@ -10,17 +9,16 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import click
 import httpx
 
 from docworker.contract import DocsetResponse, HealthResponse, StatusResponse
-from docworker.folder import is_held, read_own
+from docworker.folder import DaemonFile, is_held, told_in
 from docworker.settings import ENV_PREFIX, Settings
 
-EXIT_FAILED, EXIT_UNREACHABLE, EXIT_NOT_FOUND = 1, 3, 4
-_DAEMON_FILE, _DAEMON_FILE_BYTES = "daemon.json", 65_536
+EXIT_FAILED, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_NOT_FOUND = 1, 2, 3, 4
 _HEALTH_S, _STOP_S = 2.0, 10.0
 _START_S = 120.0  # 67,000 chunks on a machine at seven times its load were open after 34 s
 _POLL_S = 0.05
@@ -60,37 +58,36 @@ class Address:
 
 def find(settings: Settings) -> Address | None:
     """The daemon of this data folder, if it answers; another one at the same port is not it."""
-    address = _told(settings)
-    if address is None:
-        return None
-    if not is_held(settings.data_dir):  # it was killed: who answers there now may be anybody, and is told no token
-        return None
-    health = _health(address)
-    return address if health is not None and health.instance == address.instance else None
+    found = _look(settings)
+    return None if found is None else found[0]
 
 
-def _told(settings: Settings) -> Address | None:
-    """Where the daemon of this data folder said that it answers; None when it said nothing."""
+def _look(settings: Settings, timeout_s: float = _HEALTH_S) -> tuple[Address, bool] | None:
+    """The daemon of this data folder, if it answers, and whether it is ready to answer questions."""
+    told = told_in(settings.data_dir)
+    if told is None or not is_held(settings.data_dir):  # it was killed: who answers there may be anybody, and is told no token
+        return None
+    address = _address(told, settings)
+    health = _health(address, timeout_s)
+    return (address, health.ready) if health is not None and health.instance == address.instance else None
+
+
+def _address(told: DaemonFile, settings: Settings) -> Address:
+    bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told.host, told.host)
+    host = f"[{bound}]" if ":" in bound else bound
+    token = None if settings.token is None else settings.token.get_secret_value()
+    return Address(told.instance, told.pid, f"http://{host}:{told.port}", told.version, token)
+
+
+def _http(address: Address, timeout: httpx.Timeout | float) -> httpx.Client:
+    return httpx.Client(base_url=address.url, headers=address.headers, timeout=timeout, verify=_NO_TLS, trust_env=False)
+
+
+def _health(address: Address, timeout_s: float = _HEALTH_S) -> HealthResponse | None:
     try:
-        told = _daemon_file(settings)
-        bound = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(told["host"], told["host"])
-        host = f"[{bound}]" if ":" in bound else bound
-        token = None if settings.token is None else settings.token.get_secret_value()
-        return Address(told["instance"], told["pid"], f"http://{host}:{told['port']}", told["version"], token)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _daemon_file(settings: Settings) -> Any:
-    """What `daemon.json` says, if it is the user's own. Raises OSError or ValueError."""
-    return json.loads(read_own(settings.data_dir / _DAEMON_FILE, _DAEMON_FILE_BYTES))
-
-
-def _health(address: Address) -> HealthResponse | None:
-    try:
-        answer = httpx.get(f"{address.url}/health", headers=address.headers, timeout=_HEALTH_S, verify=_NO_TLS, trust_env=False)
-        return HealthResponse.model_validate_json(answer.content)
-    except (httpx.HTTPError, ValueError):
+        with _http(address, timeout_s) as http:
+            return HealthResponse.model_validate_json(http.get("/health").content)
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
         return None
 
 
@@ -104,9 +101,7 @@ def start(settings: Settings, flags: Mapping[str, object | None]) -> Address:
     Raises Failure with what the daemon said when it does not come up.
     """
     deadline = time.monotonic() + _START_S
-    address = find(settings)
-    if address is not None:  # it may be on its way, up or down
-        address = _await_start(settings, None, deadline)
+    address = _await_start(settings, None, deadline)  # it may be on its way, up or down
     while address is None:
         try:
             address = _launch(settings, flags, deadline)
@@ -149,10 +144,10 @@ def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None", d
     """
     ended: float | None = None
     while time.monotonic() < deadline:
-        address = find(settings)
-        if address is not None:
-            health = _health(address)
-            if health is not None and health.ready:
+        found = _look(settings)
+        if found is not None:
+            address, ready = found
+            if ready:
                 return address
         elif daemon is None:
             return None
@@ -196,34 +191,27 @@ def stop(settings: Settings) -> bool:
 def absent(settings: Settings) -> Failure:
     """Why there is no daemon to ask."""
     if is_held(settings.data_dir):
-        message = f"A daemon holds {settings.data_dir} and does not answer; if it stays so, end its process{_told_pid(settings)}."
+        told = told_in(settings.data_dir)
+        pid = "" if told is None else f" (pid {told.pid})"
+        message = f"A daemon holds {settings.data_dir} and does not answer; if it stays so, end its process{pid}."
         return Failure(message, EXIT_UNREACHABLE)
     return Failure("docworker does not run; start it with `docworker start`.", EXIT_UNREACHABLE)
 
 
-def _told_pid(settings: Settings) -> str:
-    try:
-        return f" (pid {int(_daemon_file(settings)['pid'])})"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-
-
-def flags_of(settings: Settings) -> dict[str, str | int | bool]:
+def flags_of(settings: Settings) -> Mapping[str, str | int | bool]:
     """The settings that stood on the command line of the daemon of this data folder, as it told them when it started."""
-    try:
-        return {str(name): value for name, value in _daemon_file(settings)["flags"].items() if isinstance(value, str | int)}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    told = told_in(settings.data_dir)
+    return {} if told is None else told.flags
 
 
 def await_another(settings: Settings, gone: Address) -> Address | None:
     """The daemon that takes the place of `gone`, once it is ready; None when it does not come."""
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        address = find(settings)
-        if address is not None and address.instance != gone.instance:
-            health = _health(address)
-            if health is not None and health.ready:
+        found = _look(settings)
+        if found is not None:
+            address, ready = found
+            if ready and address.instance != gone.instance:
                 return address
         time.sleep(_POLL_S)
     return None
@@ -231,18 +219,14 @@ def await_another(settings: Settings, gone: Address) -> Address | None:
 
 def glance(settings: Settings, path: str, timeout_s: float) -> str | None:
     """What the daemon of this data folder answers to a GET, if it does so within `timeout_s`; else None, and nothing is said."""
-    address = _told(settings)
-    if address is None or not is_held(settings.data_dir):
+    found = _look(settings, timeout_s)
+    if found is None:
         return None
     try:
-        with httpx.Client(
-            base_url=address.url, headers=address.headers, timeout=timeout_s, verify=_NO_TLS, trust_env=False
-        ) as http:
-            if HealthResponse.model_validate_json(http.get("/health").content).instance == address.instance:
-                return http.get(path).raise_for_status().text
-    except (ValueError, httpx.HTTPError, httpx.InvalidURL):
-        pass
-    return None
+        with _http(found[0], timeout_s) as http:
+            return http.get(path).raise_for_status().text
+    except httpx.HTTPError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,13 +243,7 @@ class Client:
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._http = httpx.Client(
-            base_url=address.url,
-            headers=address.headers,
-            timeout=httpx.Timeout(_ANSWER_S, connect=5),
-            verify=_NO_TLS,
-            trust_env=False,
-        )
+        self._http = _http(address, httpx.Timeout(_ANSWER_S, connect=5))
 
     def call(
         self,
@@ -278,7 +256,7 @@ class Client:
         try:
             response = self._http.request(method, path, json=body, params=query)
         except httpx.HTTPError as error:
-            raise Failure(f"The daemon does not answer any more ({error}); see docworker.log.", EXIT_UNREACHABLE) from None
+            raise _silent(error) from None
         if response.is_success:
             return response.text
         self._fail(response)
@@ -288,9 +266,8 @@ class Client:
             message = str(response.json()["error"])
         except (ValueError, KeyError, TypeError):
             message = f"The daemon answered {response.status_code}."
-        if response.status_code == 404:
-            raise Failure(message, EXIT_NOT_FOUND)
-        raise Failure(message, EXIT_UNREACHABLE if response.status_code == 503 and not self._serves() else EXIT_FAILED)
+        exit_code = {400: EXIT_USAGE, 404: EXIT_NOT_FOUND}.get(response.status_code, EXIT_FAILED)
+        raise Failure(message, EXIT_UNREACHABLE if response.status_code == 503 and not self._serves() else exit_code)
 
     def _serves(self) -> bool:
         """Whether the daemon answers questions: it is not on its way, up or down."""
@@ -314,16 +291,13 @@ class Client:
                         if event.id is not None:
                             last = {"Last-Event-ID": event.id}
                         yield event
+                # it was ended: the daemon stops, or we were too slow
+                why = Failure("The daemon is stopping; what is under way goes on at its next start.", EXIT_UNREACHABLE)
             except httpx.HTTPError as error:
-                missed += 1
-                if missed > _EVENT_TRIES:
-                    raise Failure(
-                        f"The daemon does not answer any more ({error}); see docworker.log.", EXIT_UNREACHABLE
-                    ) from None
-            else:  # it was ended: the daemon stops, or we were too slow
-                missed += 1
-                if missed > _EVENT_TRIES:
-                    raise Failure("The daemon is stopping; what is under way goes on at its next start.", EXIT_UNREACHABLE)
+                why = _silent(error)
+            missed += 1
+            if missed > _EVENT_TRIES:
+                raise why
             time.sleep(_POLL_S)
 
     def changes(self, docset_id: str | None = None) -> Iterator[None]:
@@ -380,6 +354,10 @@ class Client:
                 raise Failure(f"{docset!r} means several docsets: {listed}. Name one by its id.", EXIT_NOT_FOUND)
         listed = ", ".join(f"{d.id} ({d.name})" for d in known[:20]) or "none yet; make one with `docworker index URL`"
         raise Failure(f"There is no docset {docset!r}. Known: {listed}.", EXIT_NOT_FOUND)
+
+
+def _silent(error: httpx.HTTPError) -> Failure:
+    return Failure(f"The daemon does not answer any more ({error}); see `docworker logs`.", EXIT_UNREACHABLE)
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[Event]:

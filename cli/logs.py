@@ -15,9 +15,9 @@ import click
 
 from cli.client import Failure
 from cli.options import data_dir_option, json_option, sentences
+from docworker.folder import LOG_FILE
 from docworker.settings import load
 
-LOG_FILE = "docworker.log"  # as docworker.daemon has it, which takes long to import
 _LEVELS = ("debug", "info", "warning", "error", "critical")
 _POLL_S = 0.2
 _INTERRUPTED = 130  # as of a program that SIGINT ended

@@ -13,13 +13,12 @@ from urllib.parse import urlsplit
 import click
 
 from cli import render
-from cli.client import Address, Client, Failure, absent, find
+from cli.client import Address, Client, Failure, absent, find, flags_of
 from cli.client import start as start_daemon
 from cli.client import stop as stop_daemon
 from cli.completion import DOCSET, completion
 from cli.logs import logs
-from cli.options import data_dir_option, json_option
-from cli.options import sentences as _sentences
+from cli.options import data_dir_option, json_option, say, sentences
 from cli.restart import restart
 from cli.service import service
 from docworker import SCHEMA_VERSION, __version__
@@ -80,7 +79,7 @@ def _address(*, no_start: bool) -> Address:
 @data_dir_option
 @keep_alive_option
 @json_option
-@_sentences
+@sentences
 def serve(host: str | None, port: int | None, data_dir: str | None, keep_alive: bool | None, as_json: bool) -> None:
     """Run the daemon in the foreground until Ctrl-C or SIGTERM."""
     from docworker.daemon import serve as run
@@ -98,21 +97,25 @@ def serve(host: str | None, port: int | None, data_dir: str | None, keep_alive: 
 @data_dir_option
 @keep_alive_option
 @json_option
-@_sentences
+@sentences
 def start(host: str | None, port: int | None, data_dir: str | None, keep_alive: bool | None, as_json: bool) -> None:
     """Start the daemon in the background and wait until it answers; does nothing when it runs."""
     flags = {"host": host, "port": port, "keep_alive": keep_alive}
-    address = start_daemon(load({**flags, "data_dir": data_dir}).settings, flags)
-    _say(as_json, {"url": address.url, "pid": address.pid}, f"docworker answers at {address.url} (pid {address.pid}).")
+    settings = load({**flags, "data_dir": data_dir}).settings
+    address = start_daemon(settings, flags)
+    given, ran = {name: flag for name, flag in flags.items() if flag is not None}, flags_of(settings)
+    if any(ran.get(name) != flag for name, flag in given.items()):
+        click.echo("It ran already, with other options; stop it first for these to hold (`docworker stop`).", err=True)
+    say(as_json, {"url": address.url, "pid": address.pid}, f"docworker answers at {address.url} (pid {address.pid}).")
 
 
 @main.command()
 @json_option
-@_sentences
+@sentences
 def stop(as_json: bool) -> None:
     """Stop the daemon; a crawl under way goes on at the next start."""
     stopped = stop_daemon(_settings())
-    _say(as_json, {"stopped": stopped}, "docworker has stopped." if stopped else "docworker does not run.")
+    say(as_json, {"stopped": stopped}, "docworker has stopped." if stopped else "docworker does not run.")
 
 
 # -- documentation
@@ -122,7 +125,7 @@ def stop(as_json: bool) -> None:
 @click.argument("docset", type=DOCSET, required=False)
 @click.option("--watch", is_flag=True, help="Show it again whenever something changes, until Ctrl-C.")
 @json_option
-@_sentences
+@sentences
 def status(docset: str | None, watch: bool, as_json: bool) -> None:
     """The daemon, its model, and each docset: pages by state, chunks, vectors, age, errors, size on disk."""
     if watch and as_json:
@@ -199,7 +202,7 @@ def _headers_env(context: click.Context, parameter: click.Parameter, given: tupl
 @click.option("--no-wait", is_flag=True, help="Return when the first page is indexed.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def index(
     url: str,
     name: str | None,
@@ -238,7 +241,7 @@ def index(
     except KeyboardInterrupt:
         raise Failure("The crawl goes on; see `docworker status`.", 130) from None
     counts = docset.index_status
-    _say(as_json, json.loads(docset.model_dump_json(by_alias=True)), render.outcome(docset))
+    say(as_json, json.loads(docset.model_dump_json(by_alias=True)), render.outcome(docset))
     if docset.status is DocsetState.ERROR or counts.error_pages * 2 > counts.total_pages:
         raise Failure(
             f"{counts.error_pages} of {counts.total_pages} pages failed; see `docworker pages {docset.id} --status error`."
@@ -293,7 +296,7 @@ wait_option = click.option("--wait", is_flag=True, help="Return when it is done,
 @wait_option
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def refresh(docset: str, force: bool, max_age: float | None, full: bool, wait: bool, no_start: bool, as_json: bool) -> None:
     """Ask the site of DOCSET what has changed since it was crawled, if that is longer ago than a day (--max-age).
 
@@ -312,7 +315,7 @@ def refresh(docset: str, force: bool, max_age: float | None, full: bool, wait: b
 @wait_option
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def refresh_all(force: bool, max_age: float | None, full: bool, wait: bool, no_start: bool, as_json: bool) -> None:
     """Refresh every docset that was crawled longer ago than a day (--max-age), or all of them (--force). For cron.
 
@@ -331,7 +334,7 @@ def _refreshed(
     """Say what was begun, or with `wait` what came of it."""
     if not wait:
         if as_json or say_more:
-            _say(as_json, document, "\n".join(answer.message for answer in answers) or "Nothing is indexed yet.")
+            say(as_json, document, "\n".join(answer.message for answer in answers) or "Nothing is indexed yet.")
         return
     show = not as_json and sys.stderr.isatty()
     try:
@@ -379,7 +382,7 @@ def _follow_refresh(client: Client, docset_id: str, *, show: bool) -> DocsetResp
 @click.option("--per-page", type=click.IntRange(1), default=3, show_default=True, help="Most passages of one page.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def search(query: str, top_k: int, chosen: tuple[str, ...], max_chars: int, per_page: int, no_start: bool, as_json: bool) -> None:
     """Print the passages that answer QUERY, as an assistant would get them."""
     client = Client(_address(no_start=no_start))
@@ -407,7 +410,7 @@ def search(query: str, top_k: int, chosen: tuple[str, ...], max_chars: int, per_
 @click.option("--offset", type=click.IntRange(0), default=0, show_default=True, help="How many pages to pass over.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def pages(docset: str, state: str | None, limit: int, offset: int, no_start: bool, as_json: bool) -> None:
     """What became of each page of DOCSET, and why those left out were."""
     client = Client(_address(no_start=no_start))
@@ -423,7 +426,7 @@ def pages(docset: str, state: str | None, limit: int, offset: int, no_start: boo
 @click.option("--docset", type=DOCSET, help="Only what this docset knows of it.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def why(url: str, docset: str | None, no_start: bool, as_json: bool) -> None:
     """What became of URL: from which page it was found, what was decided, and why."""
     client = Client(_address(no_start=no_start))
@@ -439,7 +442,7 @@ def why(url: str, docset: str | None, no_start: bool, as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def delete(docset: str, yes: bool, no_start: bool, as_json: bool) -> None:
     """Delete DOCSET with all its pages and vectors."""
     client = Client(_address(no_start=no_start))
@@ -456,7 +459,7 @@ def delete(docset: str, yes: bool, no_start: bool, as_json: bool) -> None:
 @main.command()
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def sessions(no_start: bool, as_json: bool) -> None:
     """The editors that are connected."""
     found = Client(_address(no_start=no_start)).call("GET", "/sessions")
@@ -473,7 +476,7 @@ def session() -> None:
 @click.option("--client", "client_type", metavar="TYPE", help="What kind of editor it is, such as vim.")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def register(session_id: str, client_type: str | None, no_start: bool, as_json: bool) -> None:
     """Begin the session ID, or renew it. While there is one, the daemon runs; with the last one it ends."""
     body = {"sessionId": session_id, "clientType": client_type}
@@ -486,7 +489,7 @@ def register(session_id: str, client_type: str | None, no_start: bool, as_json: 
 @click.argument("session_id", metavar="ID")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def heartbeat(session_id: str, no_start: bool, as_json: bool) -> None:
     """Renew the session ID; one that is not renewed for half an hour is over. Ends with 4 when it is."""
     answer = Client(_address(no_start=no_start)).call("POST", "/session/heartbeat", {"sessionId": session_id})
@@ -497,7 +500,7 @@ def heartbeat(session_id: str, no_start: bool, as_json: bool) -> None:
 @click.argument("session_id", metavar="ID")
 @no_start_option
 @json_option
-@_sentences
+@sentences
 def unregister(session_id: str, no_start: bool, as_json: bool) -> None:
     """End the session ID. With the last one the daemon stops, after a moment; where none runs, none is started for this."""
     address = find(_settings())
@@ -518,7 +521,7 @@ def unregister(session_id: str, no_start: bool, as_json: bool) -> None:
 
 @main.command()
 @json_option
-@_sentences
+@sentences
 def config(as_json: bool) -> None:
     """Every setting, its value, and where it came from."""
     loaded: Loaded = load()
@@ -529,7 +532,7 @@ def config(as_json: bool) -> None:
     rows = [("setting", "value", "from", "meaning")]
     for name, field in Settings.model_fields.items():
         rows.append((name, str(shown[name]), loaded.origins[name], field.description or ""))
-    _say(
+    say(
         as_json,
         {name: {"value": shown[name], "from": loaded.origins[name]} for name in shown},
         render.table(rows),
@@ -539,10 +542,10 @@ def config(as_json: bool) -> None:
 @main.command()
 @click.option("--fix", is_flag=True, help="Mend what can be mended; starts the daemon.")
 @json_option
-@_sentences
+@sentences
 def doctor(fix: bool, as_json: bool) -> None:
     """Check the data folder, the disk, the model, and that index and catalog agree; say what to do, or do it (--fix)."""
-    from docworker.daemon import examine
+    from docworker.upkeep import examine
 
     settings = _settings()
     address = find(settings)
@@ -557,14 +560,14 @@ def doctor(fix: bool, as_json: bool) -> None:
         answer = Client(address).call("POST", "/doctor", {"fix": fix})
         checks += DoctorResponse.model_validate_json(answer).checks
     found = DoctorResponse(ok=all(check.ok for check in checks), checks=checks)
-    _say(as_json, json.loads(found.model_dump_json(by_alias=True)), render.checks(found))
+    say(as_json, json.loads(found.model_dump_json(by_alias=True)), render.checks(found))
     if not found.ok:
         raise Failure("Something is wrong." if fix else "Something is wrong; `docworker doctor --fix` mends what can be mended.")
 
 
 @main.command()
 @json_option
-@_sentences
+@sentences
 def version(as_json: bool) -> None:
     """Versions of docworker, its model and its schema."""
     model = None
@@ -572,12 +575,8 @@ def version(as_json: bool) -> None:
         model = Client(address).status().model.id
     known = {"docworker": __version__, "schema": SCHEMA_VERSION, "model": model, "python": platform.python_version()}
     text = f"docworker {__version__}, schema {SCHEMA_VERSION}, model {model or 'not loaded'}, Python {known['python']}"
-    _say(as_json, known, text)
+    say(as_json, known, text)
 
 
 for command in (restart, logs, service, completion):
     main.add_command(command)
-
-
-def _say(as_json: bool, document: object, text: str) -> None:
-    click.echo(json.dumps(document) if as_json else text)

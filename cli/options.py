@@ -1,6 +1,7 @@
 """What commands have in common: options, and how they end when docworker raises."""
 
 import functools
+import json
 from collections.abc import Callable
 from typing import ParamSpec
 
@@ -28,3 +29,8 @@ def sentences(command: Callable[P, None]) -> Callable[P, None]:
             raise Failure(str(error)) from None
 
     return run
+
+
+def say(as_json: bool, document: object, text: str) -> None:
+    """Print what a command found: one JSON document, or for people."""
+    click.echo(json.dumps(document) if as_json else text)

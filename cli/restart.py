@@ -1,12 +1,10 @@
 """`docworker restart`: the daemon as it ran, begun anew; by systemd or launchd where one of them runs it."""
 
-import json
-
 import click
 
 from cli import service
 from cli.client import EXIT_UNREACHABLE, Failure, await_another, find, flags_of, start, stop
-from cli.options import json_option, sentences
+from cli.options import json_option, say, sentences
 from docworker.settings import load
 
 
@@ -36,4 +34,4 @@ def restart(as_json: bool) -> None:
     elif before.url != address.url:
         said += f" It was at {before.url} before."
     document = {"url": address.url, "pid": address.pid, "ran": before is not None}
-    click.echo(json.dumps(document) if as_json else said)
+    say(as_json, document, said)

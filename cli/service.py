@@ -4,7 +4,6 @@ What is written stands in `units`, who starts it in `managers`. A file that docw
 unasked, nor removed.
 """
 
-import json
 import platform
 import shlex
 import shutil
@@ -19,7 +18,7 @@ import click
 from cli.client import Failure, find
 from cli.client import stop as stop_daemon
 from cli.managers import Manager, State, manager_of
-from cli.options import data_dir_option, json_option, sentences
+from cli.options import data_dir_option, json_option, say, sentences
 from cli.units import MARK, PERIODS, SECRET, Wanted, environment
 from docworker.settings import ENV_PREFIX, Loaded, Settings, load
 
@@ -191,12 +190,13 @@ def _install(refresh: str, data_dir: str | None, force: bool, only_print: bool, 
     except UnicodeEncodeError:
         raise Failure("A unit can hold only UTF-8, and a folder here is not named so; choose another with --data-dir.") from None
     document = {"manager": done.manager, "files": done.files, "active": done.active, "messages": done.said}
-    _say(as_json, document, [*(f"{state:9} {path}" for path, state in done.files.items()), *done.said])
+    say(as_json, document, "\n".join([*(f"{state:9} {path}" for path, state in done.files.items()), *done.said]))
 
 
 def _print(manager: Manager, what: Wanted, *, as_json: bool) -> None:
     texts = {str(path): content.decode() for path, content in manager.texts(what).items()}
-    _say(as_json, {"manager": manager.name, "files": texts}, [f"# {path}\n{text}" for path, text in texts.items()])
+    shown = "\n".join(f"# {path}\n{text}" for path, text in texts.items())
+    say(as_json, {"manager": manager.name, "files": texts}, shown)
 
 
 @service.command("uninstall")
@@ -227,11 +227,11 @@ def _uninstall(purge: bool, yes: bool, data_dir: str | None, as_json: bool) -> N
         "purged": [str(path) for path in removed],
         "left": [str(path) for path in left],
     }
-    _say(as_json, document, lines)
+    say(as_json, document, "\n".join(lines))
 
 
 def _purge(settings: Settings) -> tuple[list[Path], list[Path]]:
-    from docworker.daemon import discard
+    from docworker.upkeep import discard
 
     stop_daemon(settings)
     return discard(settings)
@@ -250,7 +250,7 @@ def _status(as_json: bool) -> None:
         for name, value in asdict(state).items()
         for first, *others in [name.split("_")]
     }
-    _say(as_json, document, _told(files, manager, state))
+    say(as_json, document, "\n".join(_told(files, manager, state)))
 
 
 def _told(files: list[str], manager: Manager, state: State) -> list[str]:
@@ -272,7 +272,3 @@ def _told(files: list[str], manager: Manager, state: State) -> list[str]:
 
 def _time(epoch_ms: int | None) -> str:
     return "on time" if epoch_ms is None else time.strftime("%A, %Y-%m-%d %H:%M", time.localtime(epoch_ms / 1000))
-
-
-def _say(as_json: bool, document: object, lines: list[str]) -> None:
-    click.echo(json.dumps(document) if as_json else "\n".join(lines))

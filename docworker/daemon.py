@@ -8,36 +8,30 @@ its end by then is left as a crash would leave it, which loses nothing.
 
 import asyncio
 import ctypes
-import errno
-import json
 import logging
 import logging.handlers
 import multiprocessing
 import os
 import secrets
-import shutil
 import signal
-import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, web
+from aiohttp import web
 from filelock import FileLock, Timeout
 
 from docworker import __version__
 from docworker.api.app import Desk, application
 from docworker.api.connections import Runner
-from docworker.contract import Check, HealthResponse
 from docworker.errors import AlreadyRunning, ShelfDamaged, StoreError
 from docworker.events import Events
-from docworker.folder import LOCK, foreign, planted, read_own
+from docworker.folder import CATALOG, DAEMON_FILE, LOCK, LOG_FILE, DaemonFile, foreign, planted, tell
 from docworker.settings import Settings
+from docworker.upkeep import answers, not_listening, told_by
 
 if TYPE_CHECKING:
     from docworker.store.shelf import Shelf
@@ -47,36 +41,11 @@ _LOG_BYTES, _LOG_FILES = 5 * 2**20, 3
 _PAGES_GRACE_S = 2.0  # for pages under way when the daemon is told to stop
 _REQUESTS_GRACE_S = 1.0  # for requests under way
 _STOP_S = 3.5  # for all of it; what is promised is 5 s, for the process has to get its turn on a machine that has much to do
-_NEIGHBOUR_S = 1.0  # for who has the port already to say who it is
 # mallopt's names and glibc's own first values. Set, they stay: by itself glibc raises them with every large block that is
 # freed, and what LanceDB needs for a moment is never given back (569 MB after 20,000 pages instead of 397).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _GIVE_BACK_BYTES = -1, -3, 128 * 2**10
 _OPEN_FILES = 4_096  # LanceDB, connections, crawls; macOS gives 256
-DAEMON_FILE, LOG_FILE = "daemon.json", "docworker.log"
-# What docworker makes in its folders, as patterns of names.
-_DATA_ENTRIES = (
-    *("catalog.sqlite", "catalog.sqlite-*", "catalog.damaged-*", "catalog.salvaged.sqlite*", "shelf", "refreshing"),
-    *("config.toml", "daemon.json", "daemon.new", "docworker.log", "docworker.log.[0-9]", "lock"),
-)
-_SIGNS = ("catalog.sqlite", LOG_FILE)  # by which, besides the lock, a folder is known as docworker's
-_CACHE_ENTRIES = ("all-MiniLM-L6-v2-*", "fastembed", ".preparing-*")
-_DAEMON_FILE_BYTES = 65_536
 _LOCK_S = 0.3  # it may be tried for a moment by who only asks whether it is held
-
-
-@dataclass(frozen=True, slots=True)
-class DaemonFile:
-    """Where the daemon of a data folder answers, as `daemon.json` there tells its clients.
-
-    `flags`: the settings that stood on its command line, for `docworker restart`.
-    """
-
-    instance: str
-    pid: int
-    host: str
-    port: int
-    version: str
-    flags: Mapping[str, str | int | bool]
 
 
 def now_ms() -> int:
@@ -121,125 +90,8 @@ def _locked(folder: Path) -> FileLock:
             lock.acquire(timeout=_LOCK_S, poll_interval=0.05)
             return lock
         except Timeout:
-            if time.monotonic() > deadline or asyncio.run(_runs(folder)):
-                raise AlreadyRunning(f"Another docworker runs on {folder}{_told_by(folder)}.") from None
-
-
-async def _runs(folder: Path) -> bool:
-    """Whether the daemon of the data folder answers questions; what it told may be of one that was killed."""
-    told = _told(folder)
-    found = None if told is None else await _health(told.host, told.port)
-    return told is not None and found is not None and found.ready and found.instance == told.instance
-
-
-def examine(settings: Settings, *, fix: bool) -> list[Check]:
-    """What is wrong with a data folder on which no daemon runs; with `fix`, a damaged catalog is made of what can be read."""
-    from docworker.store.salvage import is_damaged, salvage
-
-    folder, path = settings.data_dir, settings.data_dir / "catalog.sqlite"
-    if folder.exists() and (why := foreign(folder) or planted(folder)) is not None:
-        return [Check(name="data folder", ok=False, message=why)]
-    checks = [_folder_check(folder, fix=fix), _port_check(settings)]
-    if not checks[0].ok or not path.exists():
-        return checks
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        message = f"A process holds the data folder and does not answer{_told_by(folder)}; end it."
-        return [*checks, Check(name="daemon", ok=False, message=message)]
-    try:
-        damaged = is_damaged(path)
-        message = "It is damaged; `docworker doctor --fix` makes a new one of what can be read." if damaged else "It is whole."
-        if damaged and fix:
-            os.umask(0o077)
-            found = salvage(path)
-            read = f"{found.docsets} docsets, {found.pages} pages and {found.vectors} vectors could be read"
-            then = "the rest is asked for again" if found.docsets else "index the sites again"
-            message = f"It was damaged. {read}; {then}. The damaged file is kept as {found.damaged.name}."
-        checks.append(Check(name="catalog", ok=fix or not damaged, message=message, fixed=damaged and fix))
-    finally:
-        lock.release()
-    return checks
-
-
-def discard(settings: Settings) -> tuple[list[Path], list[Path]]:
-    """Remove the data folder, on which no daemon runs, and the prepared models; returns what is gone and what is left.
-
-    Only what docworker makes is removed, and a folder only when nothing else is in it: a setting may name a folder that
-    holds more. No link is followed. Raises AlreadyRunning, or StoreError when something cannot be removed.
-    """
-    gone: list[Path] = []
-    left: list[Path] = []
-    data, cache = settings.data_dir, settings.cache_dir
-    try:
-        if _is_own_folder(data) and (data / "lock").is_file() and any((data / name).is_file() for name in _SIGNS):
-            lock = FileLock(data / "lock")
-            lock.acquire(timeout=0)
-            try:
-                _discard(data, _DATA_ENTRIES, gone, left)
-            finally:
-                lock.release()
-        elif data.exists():
-            left.append(data)
-        if _is_own_folder(cache):
-            _discard(cache, _CACHE_ENTRIES, gone, left)
-        elif cache.exists():
-            left.append(cache)
-    except Timeout:
-        raise AlreadyRunning(f"Another docworker runs on {data}{_told_by(data)}; nothing was removed.") from None
-    except OSError as error:
-        raise StoreError(f"{error.filename or data} cannot be removed: {error.strerror or error}.") from error
-    return gone, left
-
-
-def _is_own_folder(folder: Path) -> bool:
-    return folder.is_dir() and not folder.is_symlink()
-
-
-def _discard(folder: Path, own: Sequence[str], gone: list[Path], left: list[Path]) -> None:
-    removed, kept = [], []
-    for entry in sorted(folder.iterdir(), key=lambda entry: (entry.name == "lock", entry.name)):  # the lock last
-        if not any(fnmatchcase(entry.name, pattern) for pattern in own):
-            kept.append(entry)
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
-        removed.append(entry)
-    if not kept:
-        folder.rmdir()
-        removed = [folder]
-    gone += removed
-    left += kept
-
-
-def _folder_check(folder: Path, *, fix: bool) -> Check:
-    if not folder.exists():
-        return Check(name="data folder", ok=True, message=f"{folder} is made at the first start.")
-    mode = folder.stat().st_mode & 0o777
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return Check(name="data folder", ok=False, message=f"{folder} cannot be written; give its user the right to.")
-    if mode & 0o077:
-        if fix:
-            folder.chmod(0o700)
-        message = f"{folder} {'was' if fix else 'is'} open to other users (mode {mode:o})."
-        return Check(name="data folder", ok=fix, message=message, fixed=fix)
-    return Check(name="data folder", ok=True, message=f"{folder} is private and can be written.")
-
-
-def _port_check(settings: Settings) -> Check:
-    at = f"{settings.host}:{settings.port}"
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as tried:
-            if os.name == "posix":  # as the daemon does: what only waits for its last packets is no obstacle
-                tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            tried.bind((settings.host, settings.port))
-    except OSError as error:
-        return Check(name="port", ok=False, message=asyncio.run(_not_listening(settings, error)))
-    return Check(name="port", ok=True, message=f"{at} is free." if settings.port else "A free one is taken at the start.")
+            if time.monotonic() > deadline or asyncio.run(answers(folder)):
+                raise AlreadyRunning(f"Another docworker runs on {folder}{told_by(folder)}.") from None
 
 
 def _give_memory_back() -> None:
@@ -282,8 +134,10 @@ async def _run(settings: Settings, flags: Mapping[str, str | int | bool]) -> Non
     async with AsyncExitStack() as closing:
         runner, port = await _listen(desk, settings)
         closing.push_async_callback(runner.cleanup)
-        told = DaemonFile(desk.instance, os.getpid(), settings.host, port, __version__, flags)
-        _write_private(settings.data_dir / DAEMON_FILE, json.dumps(asdict(told)))
+        told = DaemonFile(
+            instance=desk.instance, pid=os.getpid(), host=settings.host, port=port, version=__version__, flags=flags
+        )
+        tell(settings.data_dir, told)
         closing.callback((settings.data_dir / DAEMON_FILE).unlink, missing_ok=True)
         _log.info("docworker %s answers at http://%s:%s", __version__, settings.host, port)
         stopping = asyncio.create_task(stop.wait())
@@ -326,32 +180,8 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
         await web.TCPSite(runner, settings.host, settings.port).start()
     except OSError as error:
         await runner.cleanup()
-        raise AlreadyRunning(await _not_listening(settings, error)) from None
+        raise AlreadyRunning(await not_listening(settings, error)) from None
     return runner, int(runner.addresses[0][1])
-
-
-async def _not_listening(settings: Settings, error: OSError) -> str:
-    """Why the port cannot be had, and what to do."""
-    other = await _health(settings.host, settings.port) if error.errno == errno.EADDRINUSE else None
-    why, what = error.strerror or str(error), "stop what uses it"
-    if other is not None:
-        why, what = f"another docworker ({other.version}) answers there, for another folder", "stop that one"
-    return (
-        f"{settings.host}:{settings.port} cannot be listened at: {why}; {what}, or choose another port with --port (0 takes a"
-        " free one)."
-    )
-
-
-async def _health(host: str, port: int) -> HealthResponse | None:
-    """What the docworker says that answers there; None when it is something else, or asks for a token, which is not told."""
-    at = f"[{host}]" if ":" in host else host
-    with suppress(ClientError, TimeoutError, ValueError, OSError):
-        async with (
-            ClientSession(timeout=ClientTimeout(total=_NEIGHBOUR_S)) as client,
-            client.get(f"http://{at}:{port}/health", allow_redirects=False) as answer,
-        ):
-            return HealthResponse.model_validate_json(await answer.content.read(4_096))
-    return None
 
 
 async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events: Events, stop: Callable[[], None]) -> None:
@@ -375,7 +205,7 @@ async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events
     source = ModelSource(settings.model_dir, settings.cache_dir, settings.model_download, settings.model_retry_s)
     model = ModelLoader(source, settings.embed_threads)
     closing.callback(model.close)
-    catalog = await Catalog.open(settings.data_dir / "catalog.sqlite")
+    catalog = await Catalog.open(settings.data_dir / CATALOG)
     closing.push_async_callback(catalog.close)
     shelf = await _open_shelf(settings.data_dir / "shelf", DIMENSIONS)
     closing.push_async_callback(shelf.close)
@@ -482,24 +312,3 @@ def _log_to(file: Path, level: str, *, to_stderr: bool) -> None:
     logging.raiseExceptions = False  # a log that cannot be written is no reason to write to stderr, once a line
     for library in ("httpx", "httpcore"):  # the page's own line says the same and more, and no cookie of a private site
         logging.getLogger(library).setLevel(logging.WARNING)
-
-
-def _write_private(file: Path, text: str) -> None:
-    """Write a file that only the user reads: all of it or nothing, and not through a link."""
-    scratch = file.with_suffix(".new")
-    scratch.unlink(missing_ok=True)
-    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
-        new.write(text)
-    scratch.replace(file)
-
-
-def _told(folder: Path) -> DaemonFile | None:
-    try:
-        return DaemonFile(**json.loads(read_own(folder / DAEMON_FILE, _DAEMON_FILE_BYTES)))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _told_by(folder: Path) -> str:
-    told = _told(folder)
-    return "" if told is None else f" (pid {told.pid}, http://{told.host}:{told.port})"

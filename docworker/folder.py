@@ -1,16 +1,33 @@
-"""Whose the data folder is, and whether a daemon has it: what a file in it says is believed when nobody else can have written it.
+"""The data folder: whose it is, whether a daemon has it, and where that one answers.
 
-Knows nothing of what the files mean. Windows keeps users' folders apart by itself.
+What a file in it says is believed when nobody else can have written it. Windows keeps users' folders apart by itself.
 """
 
 import os
 import stat
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
-LOCK = "lock"
+LOCK, DAEMON_FILE, LOG_FILE, CATALOG = "lock", "daemon.json", "docworker.log", "catalog.sqlite"
+_DAEMON_FILE_BYTES = 65_536
+
+
+class DaemonFile(BaseModel, frozen=True):
+    """Where the daemon of a data folder answers, as `daemon.json` there tells its clients.
+
+    `flags`: the settings that stood on its command line, for `docworker restart`.
+    """
+
+    instance: str
+    pid: int
+    host: str
+    port: int
+    version: str
+    flags: Mapping[str, str | int | bool] = {}
 
 
 class NotOwn(OSError):
@@ -32,6 +49,23 @@ def read_own(path: Path, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
         raise OSError(f"it is larger than {max_bytes} bytes")
     return content
+
+
+def told_in(folder: Path) -> DaemonFile | None:
+    """What the daemon of a data folder told when it started; None when that is gone, or may be another user's word."""
+    try:
+        return DaemonFile.model_validate_json(read_own(folder / DAEMON_FILE, _DAEMON_FILE_BYTES))
+    except (OSError, ValueError):
+        return None
+
+
+def tell(folder: Path, told: DaemonFile) -> None:
+    """Tell the daemon's clients where it answers: all of it or nothing, readable by the user alone, not through a link."""
+    scratch = (folder / DAEMON_FILE).with_suffix(".new")
+    scratch.unlink(missing_ok=True)
+    with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as new:
+        new.write(told.model_dump_json())
+    scratch.replace(folder / DAEMON_FILE)
 
 
 def _by_others(folder: os.stat_result, file: os.stat_result) -> str | None:

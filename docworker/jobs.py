@@ -78,7 +78,8 @@ class Jobs:
     async def soon_mended(self, patience_s: float) -> bool:
         """Wait for that, but not for long; whether it came."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._mended.wait(), patience_s)
+            async with asyncio.timeout(patience_s):
+                await self._mended.wait()
         return self._mended.is_set()
 
     def trouble(self, docset_id: str) -> str | None:
@@ -143,7 +144,8 @@ class Jobs:
     async def check(self, *, fix: bool) -> tuple[Disagreement, bool]:
         """How shelf and catalog differ; and whether that was mended, which can only be done while no job runs."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._mended.wait(), _MENDING_S)
+            async with asyncio.timeout(_MENDING_S):
+                await self._mended.wait()
         await self._tools.shelf.catch_up()
         found = await compare(self._tools)
         if found.misnoted:  # a vector may have been made between the two looks: what is wrong stays wrong
@@ -201,7 +203,8 @@ class Jobs:
                     self._troubles[docset_id] = f"Interrupted, and tried again by itself: {error}"
                     _log.warning("docset %s: %s Trying again in %g s.", docset_id, error, pause_s)
                     with suppress(TimeoutError):
-                        await asyncio.wait_for(self._stopping.wait(), pause_s)
+                        async with asyncio.timeout(pause_s):
+                            await self._stopping.wait()
                     pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 else:
                     self._troubles.pop(docset_id, None)

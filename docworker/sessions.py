@@ -157,6 +157,7 @@ class Sessions:
             raise Unavailable(f"{_MOST} sessions are registered already; unregister those that have ended.")
         else:
             session = Session(session_id, client_type or "unknown", now, now)
+            self._changed.set()
         await self._put(session)
         if known is None:
             self._tell(session_id, "registered")
@@ -174,7 +175,6 @@ class Sessions:
     async def _put(self, session: Session) -> None:
         # before it is written: a stop must not come in between
         self._roll.renew(session, self._clock())
-        self._changed.set()
         await self._catalog.write(sessions.put, session)
 
     async def unregister(self, session_id: str) -> bool:
@@ -198,7 +198,7 @@ class Sessions:
                     _log.info("no editor is connected any more")
                     stop()
                     return
-            with suppress(TimeoutError):  # not wait_for: Python 3.11's loses a cancellation that comes with the event
+            with suppress(TimeoutError):
                 async with asyncio.timeout(min(wait_s, _LONGEST_WAIT_S)):
                     await self._changed.wait()
 

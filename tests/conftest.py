@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from cli.client import stop
 from docworker.embedding.cache import Prepared
 from docworker.embedding.embedder import FastembedEmbedder
 from docworker.embedding.prepare import prepare
 from tests.daemon import Daemon
+from tests.stopping_site import StoppingSite
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -31,7 +33,7 @@ def embedder(prepared: Prepared) -> FastembedEmbedder:
 
 @pytest.fixture
 def make_daemon(tmp_path: Path, cache_dir: Path) -> Iterator[Callable[..., Daemon]]:
-    """Makes daemons (not started) on `tmp_path / name`; all that still run are ended afterwards."""
+    """Makes daemons (not started) on `tmp_path / name`; all that still run are ended afterwards, also those of a command."""
     made: list[Daemon] = []
 
     def make(name: str = "data", **settings: object) -> Daemon:
@@ -42,6 +44,20 @@ def make_daemon(tmp_path: Path, cache_dir: Path) -> Iterator[Callable[..., Daemo
     yield make
     for daemon in made:
         daemon.end()
+        stop(daemon.settings)
+
+
+@pytest.fixture
+def idle(make_daemon: Callable[..., Daemon]) -> Daemon:
+    """A daemon that does not run yet."""
+    return make_daemon("idle")
+
+
+@pytest.fixture(scope="module")
+def generated() -> Iterator[StoppingSite]:
+    """The generated site of 41 pages."""
+    with StoppingSite() as site:
+        yield site
 
 
 @pytest.fixture

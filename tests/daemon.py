@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -41,6 +42,14 @@ class Filtered:
 
 sys.meta_path[:] = [Filtered()]
 """
+
+
+def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
+    """Look again and again whether it holds; fails, naming `what`, when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
+        time.sleep(0.02)
 
 
 class Daemon:

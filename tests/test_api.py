@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from docworker.embedding.cache import Prepared
-from tests.daemon import HIDE_MODEL_PACKAGE, Daemon
+from tests.daemon import HIDE_MODEL_PACKAGE, Daemon, wait_until
 from tests.site import Answer, Site
 
 MAX_PAGE_BYTES = 3 * 2**20
@@ -172,13 +172,6 @@ def assert_error(response: httpx.Response, status: int, match: str) -> None:
     assert isinstance(body["error"], str)
     assert re.search(match, body["error"]), body["error"]
     assert response.headers["content-type"].startswith("application/json")
-
-
-def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
 
 
 # -- shapes

@@ -29,7 +29,7 @@ from pydantic import SecretStr
 
 from cli.client import find
 from docworker.operations import OPERATIONS
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.hasty_daemon import PATIENCE_S, SESSIONS
 from tests.site import Site
 
@@ -126,13 +126,6 @@ def assert_calm(daemon: Daemon, since: int = 0) -> None:
     told = daemon.log()[since:]
     assert "Traceback" not in told
     assert " ERROR " not in told
-
-
-def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 20) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
 
 
 def connections(daemon: Daemon) -> int:

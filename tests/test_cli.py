@@ -86,14 +86,6 @@ def almanac(shared: Daemon, site: Site) -> str:
     return str(document(done(run(shared, "index", f"{site.url}/docs/", "--json")))["id"])
 
 
-@pytest.fixture
-def idle(make_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
-    """A daemon that does not run yet; one that a command starts is stopped afterwards."""
-    daemon = make_daemon("idle")
-    yield daemon
-    run(daemon, "stop")
-
-
 # -- every command
 
 
@@ -196,7 +188,11 @@ def test_sessions_are_registered_renewed_listed_and_ended(idle: Daemon) -> None:
 
 def test_start_is_a_no_op_when_the_daemon_runs(shared: Daemon) -> None:
     assert shared.process is not None
-    assert document(done(run(shared, "start", "--json"))) == {"url": shared.url, "pid": shared.process.pid}
+    address = {"url": shared.url, "pid": shared.process.pid}
+    assert document(done(run(shared, "start", "--json"))) == address
+    finished = run(shared, "start", "--port", "0", "--json")  # its port does not stand on its command line
+    assert json.loads(finished.stdout) == address
+    assert finished.stderr == "It ran already, with other options; stop it first for these to hold (`docworker stop`).\n"
 
 
 def test_status_shows_the_daemon_the_model_and_every_docset(shared: Daemon, almanac: str) -> None:
@@ -248,8 +244,8 @@ def test_index_takes_patterns_of_what_to_leave_out_and_what_to_take(shared: Daem
     assert said[1].endswith("/docs/old/z  Left out by the pattern '*/old/*' of the docset.")
 
 
-def test_a_pattern_that_is_none_ends_with_1(shared: Daemon, site: Site) -> None:
-    assert_one_sentence(run(shared, "index", f"{site.url}/docs/", "--exclude", "old/*"), 1, "^exclude")
+def test_a_pattern_that_is_none_ends_with_2(shared: Daemon, site: Site) -> None:
+    assert_one_sentence(run(shared, "index", f"{site.url}/docs/", "--exclude", "old/*"), 2, "^exclude")
 
 
 def test_a_seed_that_fails_ends_with_1_and_says_why(shared: Daemon, site: Site) -> None:
@@ -276,7 +272,7 @@ def test_search_prints_passages_as_an_assistant_gets_them(shared: Daemon, site: 
 @pytest.mark.parametrize("url", ["https://me:s3cret@docs.example/", "ftp://me:s3cret@x/"])
 def test_a_password_in_a_url_is_not_shown_again(shared: Daemon, url: str) -> None:
     finished = run(shared, "index", url)
-    assert (finished.returncode, finished.stdout) == (1, "")
+    assert (finished.returncode, finished.stdout) == (2, "")
     assert finished.stderr.startswith("baseUrl: expected an http or https address")
     assert "s3cret" not in finished.stderr + shared.log()
 
@@ -290,8 +286,8 @@ def test_search_without_a_hit_says_so(shared: Daemon, almanac: str) -> None:
     assert done(run(shared, "search", "zzyzx xylophone", "--docset", almanac)) == "Nothing found.\n"
 
 
-def test_a_search_that_is_refused_ends_with_1(shared: Daemon) -> None:
-    assert_one_sentence(run(shared, "search", "  "), 1, "^query: ")
+def test_a_search_that_is_refused_ends_with_2(shared: Daemon) -> None:
+    assert_one_sentence(run(shared, "search", "  "), 2, "^query: ")
 
 
 def test_pages_are_listed_and_filtered(shared: Daemon, site: Site, almanac: str) -> None:
@@ -346,9 +342,9 @@ def test_why_shows_where_a_redirect_leads(shared: Daemon) -> None:
     assert f"  also at    {site.url}/docs/old" in said
 
 
-def test_why_a_url_of_no_docset_ends_with_4_or_1(shared: Daemon, almanac: str) -> None:
+def test_why_a_url_of_no_docset_ends_with_4_or_2(shared: Daemon, almanac: str) -> None:
     assert_one_sentence(run(shared, "why", "no-docset.example/docs"), 4, "No docset is of no-docset.example")
-    assert_one_sentence(run(shared, "why", "mailto://x@example.org"), 1, "^url: ")
+    assert_one_sentence(run(shared, "why", "mailto://x@example.org"), 2, "^url: ")
 
 
 def test_output_piped_to_head_ends_quietly(shared: Daemon, almanac: str) -> None:

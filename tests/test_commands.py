@@ -131,11 +131,9 @@ def test_help_and_completion_load_nothing_heavy(arguments: list[str]) -> None:
 
 
 @pytest.fixture
-def idle(make_daemon: Callable[..., Daemon]) -> Iterator[dict[str, str]]:
-    """The environment of a daemon that does not run yet; one that a command starts is stopped afterwards."""
-    variables = make_daemon("idle").environment
-    yield variables
-    run(variables, "stop")
+def idle(make_daemon: Callable[..., Daemon]) -> dict[str, str]:
+    """The environment of a daemon that does not run yet."""
+    return make_daemon("idle").environment
 
 
 def free_port() -> int:

@@ -29,9 +29,8 @@ import trustme
 
 from cli.client import find
 from docworker import EXTRACTOR_VERSION
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
-from tests.test_life import wait_until
 
 AT_ONCE = 2
 PATIENCE_S = 120  # on a machine that does other things too, a start takes ten times as long

@@ -25,11 +25,11 @@ from docworker.api.stream import stream
 from docworker.contract import DocsetResponse
 from docworker.errors import Unavailable
 from docworker.events import Event, Events, Reader
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
+from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
 from tests.terminal import CTRL_C, Terminal
 from tests.test_cli import assert_one_sentence, done, run
-from tests.test_life import AT_ONCE, PAGES, StoppingSite, wait_until
 
 KEPT = 1_000
 
@@ -283,12 +283,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
     folder = tmp_path_factory.mktemp("events") / "data"
     with Daemon(folder, cache_dir, requests_per_host=AT_ONCE, request_attempts=1, keep_alive=True) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def generated() -> Iterator[StoppingSite]:
-    with StoppingSite() as site:
-        yield site
 
 
 def begin(daemon: Daemon, site: Site, **more: object) -> str:

@@ -25,6 +25,7 @@ from docworker.crawl.fetcher import USER_AGENT, Fetcher, FetchLimits
 from docworker.crawl.pacing import Pacer
 from docworker.model import Access, Asked, Failed, Fetched, Reason, Redirected, Refused
 from docworker.urls import origin
+from tests.daemon import wait_until
 from tests.site import Answer, Site
 
 REAL_FIRST_STEP_S = pacing._FIRST_STEP_S
@@ -178,13 +179,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.01)
 
 
 def failed(asked: Asked, match: str, reason: Reason = Reason.SERVER_ERROR) -> Failed:

@@ -18,7 +18,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ("contract",),
     ("service",),
     ("operations",),
-    ("api",),
+    ("api", "upkeep"),
     ("daemon",),
     ("cli",),
 )
@@ -26,15 +26,16 @@ STEPS: tuple[tuple[str, ...], ...] = (
 NARROWER: dict[str, frozenset[str]] = {
     "retrieval": frozenset({"errors", "model", "urls", "settings", "words", "visible", "chunking", "embedding", "store"}),
     "contract": frozenset({"model"}),
-    "cli": frozenset({"contract", "settings", "errors", "model", "folder", "daemon"}),
+    "cli": frozenset({"contract", "settings", "errors", "model", "folder", "daemon", "upkeep"}),
+    "upkeep": frozenset({"errors", "settings", "folder", "contract", "store"}),
 }
 OWNERS: dict[str, frozenset[str]] = {
-    "aiohttp": frozenset({"api", "daemon"}),
+    "aiohttp": frozenset({"api", "daemon", "upkeep"}),
     "apsw": frozenset({"store"}),
     "bs4": frozenset({"extract"}),
     "click": frozenset({"cli"}),
     "fastembed": frozenset({"embedding"}),
-    "filelock": frozenset({"daemon", "folder"}),
+    "filelock": frozenset({"daemon", "folder", "upkeep"}),
     "httpcore": frozenset({"crawl"}),
     "httpx": frozenset({"crawl", "cli"}),
     "lancedb": frozenset({"store"}),
@@ -49,7 +50,7 @@ OWNERS: dict[str, frozenset[str]] = {
     "idna": frozenset({"urls"}),
     "py_rust_stemmers": frozenset({"words"}),
     "pyarrow": frozenset({"store"}),
-    "pydantic": frozenset({"contract", "settings", "operations", "api"}),
+    "pydantic": frozenset({"contract", "settings", "folder", "operations", "api"}),
     "safetensors": frozenset({"embedding"}),
     "selectolax": frozenset({"extract"}),
     "tenacity": frozenset({"crawl"}),

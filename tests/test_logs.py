@@ -17,8 +17,7 @@ from typing import Any, Self
 
 import pytest
 
-from cli.logs import LOG_FILE
-from docworker import daemon as daemon_module
+from docworker.folder import LOG_FILE
 from tests.daemon import Daemon
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"  # the daemon's
@@ -182,7 +181,6 @@ def test_without_a_log_one_sentence_says_so(tmp_path: Path) -> None:
 
 
 def test_the_log_of_a_daemon_is_read_while_it_runs_and_after(make_daemon: Callable[..., Daemon]) -> None:
-    assert LOG_FILE == daemon_module.LOG_FILE
     daemon = make_daemon()
     with daemon:
         found = read(daemon.settings.data_dir)

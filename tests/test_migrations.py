@@ -31,9 +31,9 @@ from docworker.store import docsets, pages
 from docworker.store.catalog import Catalog
 from docworker.store.migrations import migrate
 from tests.conftest import FIXTURES
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
-from tests.test_life import serve_again, shelved, wait_until
+from tests.test_life import serve_again, shelved
 
 FOLDERS = FIXTURES / "folders"
 OLDER = range(1, SCHEMA_VERSION)

@@ -43,9 +43,8 @@ from docworker.store import chunks
 from docworker.store.catalog import Catalog
 from docworker.store.salvage import salvage
 from docworker.words import question_words
-from tests.daemon import HIDE_MODEL_PACKAGE, Daemon
+from tests.daemon import HIDE_MODEL_PACKAGE, Daemon, wait_until
 from tests.site import Answer, Site
-from tests.test_life import wait_until
 
 # Of each page a word that stands on no other.
 WORDS = ("albatross", "badger", "cormorant", "dingo", "falcon", "gecko", "walrus", "ibex")

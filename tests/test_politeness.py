@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Faults, Site
 
 AT_ONCE, ATTEMPTS, ROUNDS = 3, 2, 3
@@ -105,13 +105,6 @@ def states(daemon: Daemon, docset_id: str) -> dict[str, tuple[str, str | None]]:
     """(status, message) of each page by its path."""
     listed = daemon.get(f"/docset/{docset_id}/pages", limit=500)["pages"]
     return {found["path"]: (found["status"], found["errorMessage"]) for found in listed}
-
-
-def wait_until(holds: Callable[[], bool], what: str, timeout_s: float = 90) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout_s} s"
-        time.sleep(0.02)
 
 
 def wait_paused(daemon: Daemon, docset_id: str) -> Any:

@@ -21,11 +21,11 @@ import pytest
 from pydantic import BaseModel
 
 from docworker.contract import RefreshAllRequest, RefreshRequest
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site, Validators
-from tests.test_api import JSON, Shape, asked_for_pages, assert_error, assert_shape, pages_of, wait_until
+from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
+from tests.test_api import JSON, Shape, asked_for_pages, assert_error, assert_shape, pages_of
 from tests.test_cli import assert_one_sentence, document, done, run
-from tests.test_life import AT_ONCE, PAGES, StoppingSite
 
 HOUR_MS = 60 * 60 * 1_000
 REFRESH: Mapping[str, Shape] = {

@@ -38,9 +38,10 @@ from cli.units import (
     environment_of,
     systemd_units,
 )
-from docworker.daemon import LOG_FILE, discard
 from docworker.errors import AlreadyRunning
+from docworker.folder import LOG_FILE
 from docworker.settings import Loaded, Settings, load
+from docworker.upkeep import discard
 from tests.daemon import Daemon
 from tests.site import Site
 

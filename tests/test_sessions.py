@@ -24,10 +24,10 @@ from docworker.model import Session
 from docworker.sessions import Roll, Sessions, Terms, Verdict
 from docworker.store import sessions as store
 from docworker.store.catalog import Catalog
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
+from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
 from tests.test_cli import assert_one_sentence, done, run
-from tests.test_life import AT_ONCE, PAGES, StoppingSite, wait_until
 
 LEASE_S, GRACE_S = 100.0, 10.0
 TERMS = Terms(LEASE_S, GRACE_S, keep_alive=False)
@@ -481,16 +481,11 @@ def test_who_never_had_a_session_or_is_to_be_kept_alive_stays(make_daemon: Calla
         lives_for(never, 0.7)
 
 
-@pytest.fixture
-def generated() -> StoppingSite:
-    return StoppingSite()
-
-
 def test_a_crawl_and_a_refresh_under_way_are_finished_before_the_daemon_stops(
     make_daemon: Callable[..., Daemon], generated: StoppingSite
 ) -> None:
     daemon = make_daemon(stop_grace_s=0.1, requests_per_host=AT_ONCE)
-    with generated, daemon:
+    with daemon:
         generated.begin(hold_after=15)
         register(daemon, "one")
         docset_id = daemon.post("/index", baseUrl=generated.url, seedSlug="/docs/")["docsetId"]

@@ -19,24 +19,17 @@ import httpx
 import psutil
 import pytest
 
-from tests.daemon import Daemon
+from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
+from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
 from tests.terminal import Terminal
 from tests.test_cli import Finished, assert_one_sentence, document, done, run
-from tests.test_life import AT_ONCE, PAGES, StoppingSite, alive, begin, indexed, wait_until
+from tests.test_life import alive, begin, indexed
 
 
 def longest_stop_s() -> float:
     """What is promised; on a machine with many times more to do than it has cores, a process waits that long for its turn."""
     return 5.0 if os.getloadavg()[0] <= 2 * (os.cpu_count() or 1) else 10.0
-
-
-@pytest.fixture
-def idle(make_daemon: Callable[..., Daemon]) -> Iterator[Daemon]:
-    """A daemon that does not run yet; one that a command starts is stopped afterwards."""
-    daemon = make_daemon("idle")
-    yield daemon
-    run(daemon, "stop")
 
 
 @pytest.fixture

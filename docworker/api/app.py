@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from docworker import __version__
 from docworker.api import docs, openapi
-from docworker.api.connections import HEADERS
+from docworker.api.connections import FAILED, HEADERS, refused
 from docworker.api.stream import stream
 from docworker.contract import EventsRequest, HealthResponse
 from docworker.errors import (
@@ -154,7 +154,7 @@ def _serve(operation: Operation[BaseModel, BaseModel]) -> _Handler:
             fields = _from_query(request)
         else:
             for key in request.query:
-                raise InvalidRequest(f"{key}: expected in the JSON body, not in the query string.")
+                raise InvalidRequest(f"{key[:100]}: expected in the JSON body, not in the query string.")
             may_be_empty = not any(info.is_required() for info in operation.request.model_fields.values())
             fields = {**request.match_info, **await _body(request, may_be_empty=may_be_empty)}
         return _json(await operation.run(_service(request.app[_DESK]), fields, from_strings=from_strings))
@@ -201,10 +201,6 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _json(model: BaseModel, status: int = 200) -> web.Response:
     body = model.model_dump_json(by_alias=True, exclude_none=False)
     return web.Response(text=body, status=status, content_type="application/json")
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response({"error": message}, status=status, headers=headers)
 
 
 @web.middleware
@@ -260,18 +256,18 @@ async def _errors(request: web.Request, handler: _Handler) -> web.StreamResponse
         return await handler(request)
     except DocworkerError as error:
         status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-        return _error(status, str(error), _ERROR_HEADERS.get(status))
+        return refused(status, str(error), _ERROR_HEADERS.get(status))
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
-        return _error(405, f"{request.method} is not possible here; use {allowed}.", {"Allow": allowed})
+        return refused(405, f"{request.method} is not possible here; use {allowed}.", {"Allow": allowed})
     except web.HTTPNotFound:
-        return _error(404, f"There is nothing at {request.path[:100]}.")
+        return refused(404, f"There is nothing at {request.path[:100]}.")
     except web.HTTPException as error:
-        return _error(error.status, f"The request cannot be answered: {error.reason}.")
+        return refused(error.status, f"The request cannot be answered: {error.reason}.")
     except ConnectionError:  # the client is gone, and hears nothing of it
-        return _error(400, "The connection broke off.")
+        return refused(400, "The connection broke off.")
     except asyncio.CancelledError:
         raise
     except Exception:
         _log.exception("%s %s failed", request.method, request.path)
-        return _error(500, "docworker failed at this request; its log says more (docworker.log in the data folder).")
+        return refused(500, FAILED)

@@ -6,6 +6,7 @@ bound on connections, the end of one that does not read its answer, and `{"error
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
+FAILED = "docworker failed at this request; its log says more (docworker.log in the data folder)."
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     b'Content-Length: %d\r\n\r\n{"error": "%s"}'
@@ -56,7 +58,7 @@ class Runner(web.AppRunner):
         async def answer(request: web.BaseRequest) -> web.StreamResponse:
             expected = request.headers.get(hdrs.EXPECT, "100-continue")
             if expected.lower() != "100-continue":  # aiohttp would say so in plain text, before any middleware
-                return _error(417, f"Nothing else can be expected than 100-continue, got {expected[:100]!r}.")
+                return refused(417, f"Nothing else can be expected than 100-continue, got {expected[:100]!r}.")
             return await made.request_handler(request)
 
         return _Server(answer, self._bounds, request_factory=made.request_factory)
@@ -158,14 +160,15 @@ class _Connection(RequestHandler):
         """What came is no HTTP, or more of it than may be."""
         if request.writer.output_size > 0:
             raise ConnectionError("half of an answer is sent already")
-        said = " ".join((message or "").split())[:200]
         if status == 500:
             _log.error("a request failed below its route", exc_info=exc)
-            said = "docworker failed at this request; its log says more (docworker.log in the data folder)."
-        response = _error(status, f"The request cannot be read: {said}")
+            response = refused(500, FAILED)
+        else:
+            response = refused(status, f"The request cannot be read: {' '.join((message or '').split())[:200]}")
         response.force_close()
         return response
 
 
-def _error(status: int, message: str) -> web.Response:
-    return web.json_response({"error": message}, status=status, headers=HEADERS)
+def refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    """An answer that says in one sentence what is wrong."""
+    return web.json_response({"error": message}, status=status, headers={**HEADERS, **(headers or {})})

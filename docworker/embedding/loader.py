@@ -151,7 +151,8 @@ async def _prepare(source: ModelSource) -> tuple[Path, str]:
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
     try:
-        output, complaints = await asyncio.wait_for(process.communicate(), _PATIENCE_S)
+        async with asyncio.timeout(_PATIENCE_S):
+            output, complaints = await process.communicate()
     except TimeoutError:
         raise ModelUnavailable(f"The embedding model was not prepared within {_PATIENCE_S:g} s.") from None
     finally:

@@ -108,9 +108,8 @@ class Crawl:
         """
         self._on_page = on_page
         tools, id_ = self._tools, self._docset.id
-        told: Access | None = await (tools.served or tools.catalog).read(
-            access.of, id_
-        )  # the catalog of a refresh has no headers
+        catalog = tools.served or tools.catalog  # that of a refresh has no headers
+        told = await catalog.read(access.of, id_)
         self._access = told or self._access
         await tools.catalog.write(frontier.release, id_)
         await tools.catalog.write(docsets.set_state, id_, DocsetState.INDEXING, None, tools.now())
@@ -272,7 +271,8 @@ class Crawl:
             await tools.catalog.write(docsets.set_state, id_, DocsetState.INDEXING, message, tools.now())
             self._on_page()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), wait_s)
+                async with asyncio.timeout(wait_s):
+                    await self._stopping.wait()
                 return False
             self._down = None
             if await self._site_answers(time.monotonic()):

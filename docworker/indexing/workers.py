@@ -45,7 +45,8 @@ class ExtractionWorkers:
             task = asyncio.get_running_loop().run_in_executor(
                 worker, _read, docset, fetched, tuple(old_ids), is_seed, obey_robots
             )
-            return await asyncio.wait_for(task, self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                return await task
         except TimeoutError:
             _kill(worker)
             worker = _worker()

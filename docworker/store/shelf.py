@@ -265,7 +265,8 @@ class Shelf:
                 await self._compact(self._vectors, _KEEP_VERSIONS)
             if quiet:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), _KEEP_VERSIONS.total_seconds())
+                    async with asyncio.timeout(_KEEP_VERSIONS.total_seconds()):
+                        await self._changed.wait()
                     continue  # written to again: what is new is folded in first
                 await self.prune()
 
