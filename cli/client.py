@@ -130,11 +130,11 @@ def _launch(settings: Settings, flags: Mapping[str, object | None], deadline: fl
         if address is not None:
             return address
         if daemon.poll() is None:
-            what = f"The daemon (pid {daemon.pid}) does not answer questions yet, and goes on starting; see docworker.log."
+            what = f"The daemon (pid {daemon.pid}) does not answer questions yet, and goes on starting; see `docworker logs`."
             raise Failure(what, EXIT_UNREACHABLE)
         complaints.seek(0)
         said = complaints.read().decode(errors="replace").strip().rpartition("\n")[2]
-    raise Failure(f"The daemon did not start: {said or 'see docworker.log in the data folder'}", EXIT_UNREACHABLE)
+    raise Failure(f"The daemon did not start: {said or 'see `docworker logs`'}", EXIT_UNREACHABLE)
 
 
 def _await_start(settings: Settings, daemon: "subprocess.Popen[bytes] | None", deadline: float) -> Address | None:
@@ -181,9 +181,7 @@ def stop(settings: Settings) -> bool:
         if now is not None and now.instance != address.instance:  # somebody started another one
             break
         if time.monotonic() > deadline:
-            raise Failure(
-                f"The daemon (pid {address.pid}) did not stop within {_STOP_S:g} s; see docworker.log in the data folder."
-            )
+            raise Failure(f"The daemon (pid {address.pid}) did not stop within {_STOP_S:g} s; see `docworker logs`.")
         time.sleep(_POLL_S)
     return True
 

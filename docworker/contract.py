@@ -106,6 +106,7 @@ def _given(field: str) -> JsonDict:
 
 class _Model(BaseModel):
     model_config = ConfigDict(
+        defer_build=True,  # a command needs few of them
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,

@@ -8,6 +8,7 @@ its end by then is left as a crash would leave it, which loses nothing.
 
 import asyncio
 import ctypes
+import importlib
 import logging
 import logging.handlers
 import multiprocessing
@@ -186,6 +187,7 @@ async def _listen(desk: Desk, settings: Settings) -> tuple[web.AppRunner, int]:
 
 async def _build(desk: Desk, settings: Settings, closing: AsyncExitStack, events: Events, stop: Callable[[], None]) -> None:
     """Open the stores, begin to answer, and start what runs in the background."""
+    await asyncio.to_thread(importlib.import_module, "docworker.service")  # and nearly all else; /health is answered meanwhile
     from docworker.crawl.fetcher import Fetcher, FetchLimits
     from docworker.crawl.network import Network
     from docworker.crawl.pacing import Pacer

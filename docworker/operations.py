@@ -3,13 +3,15 @@
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from docworker import contract
 from docworker.errors import InvalidRequest
-from docworker.service import Service
+
+if TYPE_CHECKING:
+    from docworker.service import Service
 
 _SHOWN_CHARS = 100
 
@@ -19,21 +21,21 @@ Res = TypeVar("Res", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[Req, Res]):
-    """One operation; a path's `{id}` is a field of the request."""
+    """One operation; a path's `{id}` is a field of the request. Its use case is looked up when it is needed."""
 
     name: str
     method: str
     path: str
     request: type[Req]
     response: type[Res]
-    use_case: Callable[[Service, Req], Awaitable[Res]]
+    use_case: Callable[[], Callable[["Service", Req], Awaitable[Res]]]
 
-    async def run(self, service: Service, fields: Mapping[str, object], *, from_strings: bool) -> Res:
+    async def run(self, service: "Service", fields: Mapping[str, object], *, from_strings: bool) -> Res:
         """Validate `fields` and carry the operation out.
 
         `from_strings`: the values stand in a path and a query string. Raises InvalidRequest naming the field.
         """
-        return await self.use_case(service, validated(self.request, fields, from_strings=from_strings))
+        return await self.use_case()(service, validated(self.request, fields, from_strings=from_strings))
 
 
 def validated(request: type[Req], fields: Mapping[str, object], *, from_strings: bool) -> Req:
@@ -44,24 +46,46 @@ def validated(request: type[Req], fields: Mapping[str, object], *, from_strings:
         raise InvalidRequest(_explain(error, request)) from None
 
 
+def _service() -> "type[Service]":
+    """The use cases; all that they need takes long to import, and /health is to be answered before."""
+    from docworker.service import Service
+
+    return Service
+
+
 # a table of different requests and responses: each row is checked where it is made
 OPERATIONS: tuple[Operation[Any, Any], ...] = (
-    Operation("index", "POST", "/index", contract.IndexRequest, contract.IndexResponse, Service.index),
-    Operation("retrieve", "POST", "/retrieve", contract.RetrieveRequest, contract.RetrieveResponse, Service.retrieve),
-    Operation("status", "GET", "/status", contract.StatusRequest, contract.StatusResponse, Service.status),
-    Operation("docset", "GET", "/docset/{id}", contract.DocsetRequest, contract.DocsetResponse, Service.docset),
-    Operation("pages", "GET", "/docset/{id}/pages", contract.PagesRequest, contract.PagesResponse, Service.pages),
-    Operation("refresh", "POST", "/refresh", contract.RefreshRequest, contract.RefreshResponse, Service.refresh),
+    Operation("index", "POST", "/index", contract.IndexRequest, contract.IndexResponse, lambda: _service().index),
+    Operation("retrieve", "POST", "/retrieve", contract.RetrieveRequest, contract.RetrieveResponse, lambda: _service().retrieve),
+    Operation("status", "GET", "/status", contract.StatusRequest, contract.StatusResponse, lambda: _service().status),
+    Operation("docset", "GET", "/docset/{id}", contract.DocsetRequest, contract.DocsetResponse, lambda: _service().docset),
+    Operation("pages", "GET", "/docset/{id}/pages", contract.PagesRequest, contract.PagesResponse, lambda: _service().pages),
+    Operation("refresh", "POST", "/refresh", contract.RefreshRequest, contract.RefreshResponse, lambda: _service().refresh),
     Operation(
-        "refresh-all", "POST", "/refresh-all", contract.RefreshAllRequest, contract.RefreshAllResponse, Service.refresh_all
+        "refresh-all",
+        "POST",
+        "/refresh-all",
+        contract.RefreshAllRequest,
+        contract.RefreshAllResponse,
+        lambda: _service().refresh_all,
     ),
-    Operation("doctor", "POST", "/doctor", contract.DoctorRequest, contract.DoctorResponse, Service.doctor),
-    Operation("why", "GET", "/why", contract.WhyRequest, contract.WhyResponse, Service.why),
+    Operation("doctor", "POST", "/doctor", contract.DoctorRequest, contract.DoctorResponse, lambda: _service().doctor),
+    Operation("why", "GET", "/why", contract.WhyRequest, contract.WhyResponse, lambda: _service().why),
     Operation(
-        "session-register", "POST", "/session/register", contract.RegisterRequest, contract.RegisterResponse, Service.register
+        "session-register",
+        "POST",
+        "/session/register",
+        contract.RegisterRequest,
+        contract.RegisterResponse,
+        lambda: _service().register,
     ),
     Operation(
-        "session-heartbeat", "POST", "/session/heartbeat", contract.SessionRequest, contract.HeartbeatResponse, Service.heartbeat
+        "session-heartbeat",
+        "POST",
+        "/session/heartbeat",
+        contract.SessionRequest,
+        contract.HeartbeatResponse,
+        lambda: _service().heartbeat,
     ),
     Operation(
         "session-unregister",
@@ -69,10 +93,10 @@ OPERATIONS: tuple[Operation[Any, Any], ...] = (
         "/session/unregister",
         contract.SessionRequest,
         contract.UnregisterResponse,
-        Service.unregister,
+        lambda: _service().unregister,
     ),
-    Operation("sessions", "GET", "/sessions", contract.SessionsRequest, contract.SessionsResponse, Service.sessions),
-    Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, Service.delete),
+    Operation("sessions", "GET", "/sessions", contract.SessionsRequest, contract.SessionsResponse, lambda: _service().sessions),
+    Operation("delete", "DELETE", "/docset/{id}", contract.DocsetRequest, contract.DeleteResponse, lambda: _service().delete),
 )
 
 

@@ -31,7 +31,7 @@ async def refusal(request: type[BaseModel], fields: Mapping[str, object], *, fro
     async def use_case(service: Service, request: BaseModel) -> DeleteResponse:
         raise AssertionError("the use case must not be reached")
 
-    operation = Operation("test", "POST", "/test", request, DeleteResponse, use_case)
+    operation = Operation("test", "POST", "/test", request, DeleteResponse, lambda: use_case)
     with pytest.raises(InvalidRequest) as error:
         await operation.run(cast(Service, object()), fields, from_strings=from_strings)
     return str(error.value)
@@ -310,7 +310,7 @@ async def test_a_valid_request_reaches_its_use_case_with_the_service() -> None:
         seen.append((service, request))
         return ANSWER
 
-    operation = Operation("test", "POST", "/test", IndexRequest, DeleteResponse, use_case)
+    operation = Operation("test", "POST", "/test", IndexRequest, DeleteResponse, lambda: use_case)
     assert await operation.run(service, INDEX, from_strings=False) is ANSWER
     assert seen == [(service, IndexRequest.model_validate(INDEX))]
 

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from aiohttp import hdrs, web
 from pydantic import BaseModel
@@ -38,7 +39,9 @@ from docworker.errors import (
     Unavailable,
 )  # fmt: skip
 from docworker.operations import OPERATIONS, Operation, validated
-from docworker.service import Service
+
+if TYPE_CHECKING:
+    from docworker.service import Service
 
 _log = logging.getLogger(__name__)
 _ABOUT_ITSELF = frozenset({"/docs", "/openapi.json"})  # what any docworker says: a browser opens it without a token
@@ -76,7 +79,7 @@ class Desk:
     host: str
     now: Callable[[], int]
     token: str | None = None
-    service: Service | None = None
+    service: "Service | None" = None
     stopping: bool = False
 
 
@@ -132,7 +135,7 @@ async def _harden(_request: web.Request, response: web.StreamResponse) -> None:
             response.headers[name] = value
 
 
-def _service(desk: Desk) -> Service:
+def _service(desk: Desk) -> "Service":
     if desk.stopping or desk.service is None:
         raise Unavailable(f"docworker is {'stopping' if desk.stopping else 'starting'}; try again in a second.")
     return desk.service

@@ -25,7 +25,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 }
-FAILED = "docworker failed at this request; its log says more (docworker.log in the data folder)."
+FAILED = "docworker failed at this request; see `docworker logs`."
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\nConnection: close\r\n"
     b'Content-Length: %d\r\n\r\n{"error": "%s"}'

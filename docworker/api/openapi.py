@@ -137,7 +137,7 @@ def _optional(field: Json, *, may_be_null: bool) -> Json:
 
 
 def _described(operation: Operation[Any, Any], schemas: dict[str, Json], status_of: StatusOf, errors: dict[int, str]) -> Json:
-    summary, more, raised = _told(_prose(operation.use_case.__doc__))
+    summary, more, raised = _told(_prose(operation.use_case().__doc__))
     schema = schemas[operation.request.__name__]
     described: Json = {"operationId": operation.name, "summary": summary}
     if more:

@@ -145,10 +145,6 @@ def connect(path: Path) -> apsw.Connection:
         path.chmod(0o600)
     connection = apsw.Connection(str(path))
     connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-    with suppress(
-        OSError
-    ):  # it holds the headers of private sites; SQLite gives its log the mode that it finds when it first reads
-        path.chmod(0o600)
     try:
         refuse_foreign(connection)
     except StoreError:  # it is left byte for byte
