@@ -1088,6 +1088,18 @@ def test_a_site_of_ones_own_may_be_crawled_whatever_it_says_to_robots(unruly: Cr
     assert (why["robotsAllowed"], why["robots"]) == (None, "robots.txt is not asked for (setting ignore_robots).")
 
 
+def test_robots_txt_is_not_asked_for_when_it_is_ignored_and_the_site_is_tried(unruly: Crawler, site: Site) -> None:
+    """Whether a site is down, of which pages fail, is asked of its first page too."""
+    site.pages |= {
+        "/robots.txt": Answer(503),
+        "/docs/": page("Docs", "", "one"),
+        "/docs/one": page("One", "", "bad"),
+        "/docs/bad": Answer(500),
+    }
+    assert unruly.index(site).outcomes == {"/docs/": "indexed", "/docs/one": "indexed", "/docs/bad": "server-error"}
+    assert "/robots.txt" not in site.requests
+
+
 def test_every_request_says_who_asks(crawler: Crawler, site: Site) -> None:
     site.pages |= {"/docs/": page("Docs", "", "a"), "/docs/a": page("A")}
     crawler.index(site)
