@@ -125,7 +125,7 @@ class Crawler:
         self._made.add(docset_id)
         while (docset := self.get(f"/docset/{docset_id}"))["status"] not in ("ready", "error"):
             assert time.monotonic() < deadline, f"the crawl does not end: {self.daemon.log()[-2000:]}"
-            time.sleep(0.02)
+            time.sleep(0.05)
         listed = self.get(f"/docset/{docset_id}/pages", limit=500)["pages"]
         return Crawled(docset, {found["path"]: found for found in listed})
 

@@ -42,7 +42,7 @@ SETTINGS: Mapping[str, object] = {
     "max_response_bytes": MAX_BYTES,
     "max_page_bytes": MAX_BYTES,
     "max_total_bytes": MAX_TOTAL_BYTES,
-    "request_timeout_s": 2,
+    "request_timeout_s": 10,
     "request_attempts": ATTEMPTS,
     "extract_timeout_s": 60,
     "extract_workers": 2,
@@ -65,7 +65,7 @@ class Watch:
         self.trouble: str | None = None
 
     def _look(self) -> None:
-        with httpx.Client(timeout=LONGEST_HEALTH_S) as client:
+        with httpx.Client(timeout=LONGEST_HEALTH_S, verify=False, trust_env=False) as client:
             while self.trouble is None:
                 begin = time.monotonic()
                 try:
@@ -148,17 +148,16 @@ class Crawled:
 
 def begin(daemon: Daemon, site: Site | Wire) -> str:
     """Start a docset; one of an earlier site at the same port is removed."""
-    for docset in httpx.get(daemon.url + "/status", timeout=30).raise_for_status().json()["docsets"]:
+    for docset in daemon.get("/status")["docsets"]:
         if docset["baseUrl"] == site.url:
-            httpx.delete(f"{daemon.url}/docset/{docset['id']}", timeout=30).raise_for_status()
-    wanted = {"baseUrl": site.url, "seedSlug": "/docs/", "waitForSeed": False}
-    return str(httpx.post(daemon.url + "/index", json=wanted, timeout=30).raise_for_status().json()["docsetId"])
+            daemon.request("DELETE", f"/docset/{docset['id']}").raise_for_status()
+    return str(daemon.post("/index", baseUrl=site.url, seedSlug="/docs/", waitForSeed=False)["docsetId"])
 
 
 def wait(daemon: Daemon, docset_id: str, watch: Watch, timeout_s: float = 90) -> Crawled:
     """The outcome of a crawl, which must come without any trouble on the way."""
     deadline = time.monotonic() + timeout_s
-    with httpx.Client(base_url=daemon.url, timeout=2 * LONGEST_HEALTH_S) as client:
+    with httpx.Client(base_url=daemon.url, timeout=2 * LONGEST_HEALTH_S, verify=False, trust_env=False) as client:
         while True:
             assert watch.trouble is None, watch.trouble
             docset = client.get(f"/docset/{docset_id}").raise_for_status().json()
@@ -190,7 +189,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterato
 @pytest.fixture(scope="module")
 def impatient(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Daemon]:
     """For what takes all the time it is given."""
-    settings = {**SETTINGS, "request_attempts": 1, "extract_timeout_s": 8}
+    settings = {**SETTINGS, "request_attempts": 1, "request_timeout_s": 2, "extract_timeout_s": 8}
     with Daemon(tmp_path_factory.mktemp("impatient") / "data", cache_dir, **settings) as running:
         yield running
 
@@ -651,15 +650,15 @@ HARD = {
     "nested lists": "<h1>Deep</h1>" + "<ul><li>" * 1_000 + "deep",
     "nested tables": "<h1>Deep</h1>" + "<table><tr><td>" * 700 + "deep",
     "crossed elements": "<h1>Deep</h1>" + "<b><i>" * 5_000 + "deep" + "</b></i>" * 5_000,
-    "one line": f"<h1>Line</h1><p>{words(20_000)}</p>",
+    "one line": f"<h1>Line</h1><p>{words(5_000)}</p>",
     "one word": f"<h1>Word</h1><p>{'x' * 2**20}</p>",
-    "one line of code": f"<h1>Code</h1><pre>{'x = 1; ' * 30_000}</pre>",
-    "one line without an element": "More " + words(20_000),
+    "one line of code": f"<h1>Code</h1><pre>{'x = 1; ' * 8_000}</pre>",
+    "one line without an element": "More " + words(5_000),
     "wide cell": "<h1>Table</h1><table><tr><td colspan='999999999' rowspan='999999999'>x</td></tr></table>",
     "headings": "<h1>" * 5_000 + "x",
     "attributes": "<h1>Attributes</h1><p " + " ".join(f"a{n}=x" for n in range(10_000)) + ">x</p>",
-    "entities": "<h1>Entities</h1><p>" + "&amp;&lt;&nbsp;" * 20_000,
-    "fences": "<h1>Fences</h1><pre>" + "```\n~~~\n" * 20_000,
+    "entities": "<h1>Entities</h1><p>" + "&amp;&lt;&nbsp;" * 5_000,
+    "fences": "<h1>Fences</h1><pre>" + "```\n~~~\n" * 5_000,
     "comments": "<!--" * 400_000,
     "refresh": "<h1>Refresh</h1><meta http-equiv=refresh content='" + "0;" * 500_000 + "'>",
     "title of separators": "<title>" + "— " * 500_000 + "</title><h1>Title</h1><p>Text.",

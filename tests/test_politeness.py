@@ -5,10 +5,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from email.utils import formatdate
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -337,10 +338,10 @@ def test_a_site_that_is_gone_behind_its_proxy_pauses_too(shared: Daemon, status:
         assert_all_indexed(shared.wait_ready(docset_id), 9)
 
 
-def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(make_daemon: Callable[..., Daemon]) -> None:
+def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(tmp_path: Path) -> None:
     """It is stopped in a long pause, starts while the site is still down, and is stopped again while the site is tried."""
-    daemon = make_daemon(**WITHOUT_MODEL, requests_per_host=AT_ONCE, request_attempts=ATTEMPTS, down_pause_s=900)
-    with Watched(manual(8)) as site:
+    settings = {**WITHOUT_MODEL, "requests_per_host": AT_ONCE, "request_attempts": ATTEMPTS, "down_pause_s": 900}
+    with Watched(manual(8)) as site, Daemon(tmp_path / "data", tmp_path, **settings) as daemon:
 
         def stop() -> set[str]:
             """The pages that were answered before, each of which is indexed."""
@@ -357,7 +358,6 @@ def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(make_
             return answered
 
         site.go_down("closes", after=4)
-        daemon.start()
         docset_id = begin(daemon, site)
         wait_paused(daemon, docset_id)
         answered = stop()
