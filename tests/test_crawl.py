@@ -125,7 +125,7 @@ class Crawler:
         self._made.add(docset_id)
         while (docset := self.get(f"/docset/{docset_id}"))["status"] not in ("ready", "error"):
             assert time.monotonic() < deadline, f"the crawl does not end: {self.daemon.log()[-2000:]}"
-            time.sleep(0.02)
+            time.sleep(0.05)
         listed = self.get(f"/docset/{docset_id}/pages", limit=500)["pages"]
         return Crawled(docset, {found["path"]: found for found in listed})
 
@@ -1086,6 +1086,18 @@ def test_a_site_of_ones_own_may_be_crawled_whatever_it_says_to_robots(unruly: Cr
     assert "/robots.txt" not in site.requests
     (why,) = unruly.get("/why", url=f"{site.url}/docs/meta")["docsets"]
     assert (why["robotsAllowed"], why["robots"]) == (None, "robots.txt is not asked for (setting ignore_robots).")
+
+
+def test_robots_txt_is_not_asked_for_when_it_is_ignored_and_the_site_is_tried(unruly: Crawler, site: Site) -> None:
+    """Whether a site is down, of which pages fail, is asked of its first page too."""
+    site.pages |= {
+        "/robots.txt": Answer(503),
+        "/docs/": page("Docs", "", "one"),
+        "/docs/one": page("One", "", "bad"),
+        "/docs/bad": Answer(500),
+    }
+    assert unruly.index(site).outcomes == {"/docs/": "indexed", "/docs/one": "indexed", "/docs/bad": "server-error"}
+    assert "/robots.txt" not in site.requests
 
 
 def test_every_request_says_who_asks(crawler: Crawler, site: Site) -> None:

@@ -19,7 +19,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from docworker.embedding import DIMENSIONS, minilm
-from docworker.embedding.cache import Prepared
+from docworker.embedding.cache import Prepared, place
 from docworker.embedding.embedder import FastembedEmbedder
 from docworker.embedding.prepare import prepare
 from docworker.errors import ModelUnavailable
@@ -169,8 +169,15 @@ def test_a_chosen_int8_graph_agrees_with_the_float_graph(embedder: FastembedEmbe
     assert (exact * matrix(embedder.embed(texts))).sum(axis=1).min() > 0.95
 
 
-def test_a_model_dir_with_safetensors_works_and_is_cached_on_its_own(tmp_path: Path, prepared: Prepared) -> None:
+def test_a_model_dir_with_safetensors_works_and_is_cached_on_its_own_also_over_a_half_made_folder(
+    tmp_path: Path, prepared: Prepared
+) -> None:
+    half = place(installed(), tmp_path)
+    shutil.copytree(prepared.folder, half)
+    (half / "manifest.json").unlink()
+    (half / "model.onnx").write_bytes(b"half")
     made = prepare(installed(), tmp_path, download=False)
+    assert Path(made.folder) == half
     assert Path(made.folder).parent == tmp_path
     assert Path(made.folder).name != Path(prepared.folder).name
     vectors = matrix(FastembedEmbedder(Path(made.folder), made.model_id).embed(SENTENCES))
@@ -240,16 +247,6 @@ def test_weights_of_the_right_shape_that_are_not_the_model_are_refused(tmp_path:
     with pytest.raises(ModelUnavailable, match="known similarities are off"):
         prepare(folder, cache, download=False)
     assert list(cache.iterdir()) == []
-
-
-def test_a_half_made_folder_in_the_cache_is_made_again(tmp_path: Path, prepared: Prepared) -> None:
-    broken = tmp_path / Path(prepared.folder).name
-    shutil.copytree(prepared.folder, broken)
-    (broken / "manifest.json").unlink()
-    (broken / "model.onnx").write_bytes(b"half")
-    made = prepare(None, tmp_path, download=False)
-    assert made.folder == str(broken)
-    assert len(FastembedEmbedder(broken, made.model_id).embed(["x"])[0]) == 4 * DIMENSIONS
 
 
 # -- fastembed's own download, from a hub on loopback

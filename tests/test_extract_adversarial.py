@@ -176,14 +176,19 @@ def repeated(unit: str, times: int, every: int = 1) -> tuple[str, int]:
     return f"<h1>Title</h1>{html}", (times + every - 1) // every
 
 
-DEEP = ["<div>", "<span>", "<blockquote>", "<b>", "<code>", "<a href=u>", "<details>", "<p>"]
-# shape.flatten and label_notes do more than their share of work on these, hence fewer of them
+# Deeper than Python calls itself, and enough for work that grows with the square of the depth to be felt.
+DEEP = ["<div>", "<blockquote>", "<b>", "<a href=u>", "<details>", "<p>"]
 LESS_DEEP = [
     "<ul><li>", "<ol><li>", "<dl><dt>", "<dl><dd>", "<dl><dt id=x>term<dd>", "<table><tr><td>", "<table>", "<b><i>", "<b><p>",
     "<a><div>", "<details><summary>", "<div class=highlight-c><pre>", "<math><mi>", "<object>",
 ]  # fmt: skip
 FEW_DEEP = ["<div class='admonition note'>", "<div><blockquote><ul><li><table><tr><td><b><dl><dd><section>"]
-NESTED = dict.fromkeys(DEEP, 10_000) | dict.fromkeys(LESS_DEEP, 2_000) | dict.fromkeys(FEW_DEEP, 500)
+NESTED = (
+    dict.fromkeys(["<span>", "<code>"], 10_000)
+    | dict.fromkeys(DEEP, 3_000)
+    | dict.fromkeys(LESS_DEEP, 1_100)
+    | dict.fromkeys(FEW_DEEP, 300)
+)
 
 
 @pytest.mark.parametrize("unit", NESTED)
@@ -206,8 +211,8 @@ def test_what_is_never_closed_is_read_with_all_its_words(unit: str, watched: Wat
 
 
 @pytest.mark.parametrize("around", ["<p>", "<pre>", "<table><tr><td>a<td>"])
-def test_five_megabytes_in_one_line_are_read(around: str, watched: Watched) -> None:
-    html, count = repeated(" words of the line ", 300_000, every=60)
+def test_a_megabyte_in_one_line_is_read(around: str, watched: Watched) -> None:
+    html, count = repeated(" words of the line ", 60_000, every=60)
     found = watched.survey(html.replace("</h1>", f"</h1>{around}"), count)
     assert (found.lost, found.cut_away, found.in_order) == ([], [], True)
     assert found.chars < 1.1 * len(html)
@@ -278,7 +283,7 @@ BOMBS = {
     + "</pre>",
     "code in a long language of a wrapper": "".join(f"<div class='highlight-{'x' * 5_000}'>" for _ in range(3))
     + "<pre>w0x</pre>" * 400,
-    "lists in lists": "<ul><li>w0x" + "<ul><li>x" * 3_000,
+    "lists in lists": "<ul><li>w0x" + "<ul><li>x" * 1_000,
     "a long term of many": "<dl>w0x" + f"<dt id=a data-name='{'x' * 20_000}'>t<dd>x" * 20 + "</dl>",
     "headings of a section with a long id": "w0x" + f"<section id={'x' * 20_000}><h2>x</h2>x</section>" * 20,
 }
@@ -355,7 +360,7 @@ def test_four_times_as_much_is_about_four_times_the_work(name: str) -> None:
     before, unit = IN.get(ROWS[name], ("", ROWS[name]))
     before = before or {"<dt": "<dl>", "<tr": "<table>", "<td": "<table><tr>", "<li": "<ul>"}.get(unit[:3], "")
     work(f"<h1>Title</h1>{before}{unit}")  # what is imported when first needed
-    times = 400 if name.startswith("nested") else 100  # what is nested less deep is not flattened
+    times = 200 if name.startswith("nested") else 100  # what is nested less deep is not flattened
     some, more = (work(f"<h1>Title</h1>{before}{unit * n}") for n in (times, 4 * times))
     assert more <= 5 * some
 
@@ -557,7 +562,7 @@ def check_page(written: Page) -> None:
 
 
 @given(parts(LEAVES, CONTAINERS))
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=90, deadline=None, derandomize=True)
 def test_every_word_of_a_page_comes_out_once_and_in_order(of: tuple[Part, ...]) -> None:
     check_page(Page(of))
 

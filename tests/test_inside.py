@@ -1,9 +1,10 @@
 """Docsets under names that the tests hand out, through the whole of crawl and refresh: who is led inside, who is not, and that a
-docset whose host turns inward ends at once and keeps what it has."""
+docset whose host turns inward ends at once and keeps what it has. All tests share one loop and, in it, one extraction worker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ from docworker.store.shelf import Shelf
 from tests.site import Answer, Site
 from tests.test_network import METADATA, OTHER, PRIVATE, PUBLIC, Names, Wires
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SOON_S = 10.0  # a site that is down is left alone for two hours
 LAST = {"Connection": "close"}  # each page over a connection of its own
 
@@ -78,12 +80,11 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(folder: Path, names: Names, wires: Wires | None = None) -> AsyncIterator[Desk]:
+async def opened(folder: Path, workers: ExtractionWorkers, names: Names, wires: Wires | None = None) -> AsyncIterator[Desk]:
     catalog = await Catalog.open(folder / "catalog.sqlite")
     shelf = await Shelf.open(folder / "shelf", DIMENSIONS)
     model = ModelLoader(ModelSource(folder, folder, False, 3_600), 1)
     model.decided.set()  # there is none
-    workers = ExtractionWorkers(1, 60)
     limits = CrawlLimits(FrontierLimits(1_000, 100, 100), 1, 3, 2**30, True, 0.01)
     mended = asyncio.Event()
     mended.set()
@@ -96,10 +97,24 @@ async def desk(folder: Path, names: Names, wires: Wires | None = None) -> AsyncI
             yield Desk(service, catalog, jobs)
         finally:
             await jobs.stop(10)
-            workers.close()
             model.close()
             await shelf.close()
             await catalog.close()
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[ExtractionWorkers]:
+    made = ExtractionWorkers(1, 60)
+    yield made
+    made.close()
+
+
+Opener = Callable[..., AbstractAsyncContextManager[Desk]]
+
+
+@pytest.fixture
+def desk(tmp_path: Path, workers: ExtractionWorkers) -> Opener:
+    return partial(opened, tmp_path, workers)
 
 
 @pytest.fixture
@@ -119,9 +134,9 @@ async def soon(work: Awaitable[DocsetResponse]) -> DocsetResponse:
     return await asyncio.wait_for(work, SOON_S)
 
 
-async def test_a_public_site_is_indexed(tmp_path: Path, site: Site) -> None:
+async def test_a_public_site_is_indexed(desk: Opener, site: Site) -> None:
     wires = Wires()
-    async with desk(tmp_path, Names({"docs.example": [[PUBLIC, PRIVATE, "127.0.0.1"]]}), wires) as made:
+    async with desk(Names({"docs.example": [[PUBLIC, PRIVATE, "127.0.0.1"]]}), wires) as made:
         docset = await made.index(site)
         assert (docset.status, docset.index_status.indexed_pages) == (DocsetState.READY, 3)
         assert await made.access(docset.id) == Access(f"http://docs.example:{urlsplit(site.url).port}", False)
@@ -129,10 +144,10 @@ async def test_a_public_site_is_indexed(tmp_path: Path, site: Site) -> None:
 
 
 async def test_a_site_inside_is_indexed_when_the_user_gives_it_and_refreshed_as_long_as_it_is_there(
-    tmp_path: Path, site: Site
+    desk: Opener, site: Site
 ) -> None:
     names, wires = Names({"wiki.example": [[PRIVATE]]}), Wires()
-    async with desk(tmp_path, names, wires) as made:
+    async with desk(names, wires) as made:
         docset = await made.index(site, "wiki.example")
         assert (docset.status, docset.index_status.indexed_pages) == (DocsetState.READY, 3)
         assert (await made.access(docset.id)).inside
@@ -157,17 +172,17 @@ async def test_a_site_inside_is_indexed_when_the_user_gives_it_and_refreshed_as_
 
 
 @pytest.mark.parametrize("answer", [["127.0.0.1"], ["::1"], [METADATA], ["0.0.0.0", "127.0.0.1"]])
-async def test_a_name_that_leads_to_this_machine_or_to_metadata_is_no_seed(tmp_path: Path, site: Site, answer: list[str]) -> None:
+async def test_a_name_that_leads_to_this_machine_or_to_metadata_is_no_seed(desk: Opener, site: Site, answer: list[str]) -> None:
     wires = Wires()
-    async with desk(tmp_path, Names({"docs.example": [answer]}), wires) as made:
+    async with desk(Names({"docs.example": [answer]}), wires) as made:
         with pytest.raises(Forbidden, match=f"docs.example leads to {answer[0]}"):
             await made.index(site)
         assert (await made.service.refresh_all(RefreshRequest.model_validate({}))).total == 0
     assert (wires.connected, site.requests.total()) == ([], 0)
 
 
-async def test_a_name_that_nobody_knows_is_said_by_the_crawl(tmp_path: Path, site: Site) -> None:
-    async with desk(tmp_path, Names({})) as made:
+async def test_a_name_that_nobody_knows_is_said_by_the_crawl(desk: Opener, site: Site) -> None:
+    async with desk(Names({})) as made:
         docset = await made.index(site)
         assert docset.status is DocsetState.ERROR
         with pytest.raises(SiteFailed, match=r"docs\.example"):
@@ -176,9 +191,9 @@ async def test_a_name_that_nobody_knows_is_said_by_the_crawl(tmp_path: Path, sit
 
 @pytest.mark.parametrize("turned", [["127.0.0.1"], [PRIVATE], [METADATA]])
 @pytest.mark.parametrize("answers", [1, 2, 3], ids=["before robots.txt", "before the seed", "after the seed"])
-async def test_a_docset_whose_host_turns_inward_ends_at_once(tmp_path: Path, site: Site, turned: list[str], answers: int) -> None:
+async def test_a_docset_whose_host_turns_inward_ends_at_once(desk: Opener, site: Site, turned: list[str], answers: int) -> None:
     wires = Wires()
-    async with desk(tmp_path, Names({"docs.example": [*[[PUBLIC]] * answers, turned]}), wires) as made:
+    async with desk(Names({"docs.example": [*[[PUBLIC]] * answers, turned]}), wires) as made:
         docset = await soon(made.index(site))
         assert docset.message is not None
         assert docset.message.startswith(f"docs.example leads to {turned[0]}, ")
@@ -197,9 +212,9 @@ async def test_a_docset_whose_host_turns_inward_ends_at_once(tmp_path: Path, sit
     assert site.requests.total() == answers - 1
 
 
-async def test_pages_that_were_not_asked_are_asked_when_the_site_is_indexed_again(tmp_path: Path, site: Site) -> None:
+async def test_pages_that_were_not_asked_are_asked_when_the_site_is_indexed_again(desk: Opener, site: Site) -> None:
     names = Names({"docs.example": [*[[PUBLIC]] * 3, [PRIVATE]]})
-    async with desk(tmp_path, names) as made:
+    async with desk(names) as made:
         docset = await soon(made.index(site))
         names.answers["docs.example"] = [[OTHER]]
         docset = await made.index(site)
@@ -207,9 +222,9 @@ async def test_pages_that_were_not_asked_are_asked_when_the_site_is_indexed_agai
 
 
 @pytest.mark.parametrize("answers", [0, 1, 2, 3])
-async def test_a_refresh_of_a_docset_whose_host_turned_inward_changes_no_page(tmp_path: Path, site: Site, answers: int) -> None:
+async def test_a_refresh_of_a_docset_whose_host_turned_inward_changes_no_page(desk: Opener, site: Site, answers: int) -> None:
     names = Names({"docs.example": [[PUBLIC]]})
-    async with desk(tmp_path, names) as made:
+    async with desk(names) as made:
         docset = await made.index(site)
         before = await made.pages(docset.id)
         names.answers["docs.example"] = [*[[PUBLIC]] * answers, ["127.0.0.1"]]
@@ -235,12 +250,12 @@ LEADS: dict[str, Callable[[str], dict[str, str | Answer]]] = {
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "wiki.example", "[::1]", METADATA])
 @pytest.mark.parametrize("by", LEADS)
-async def test_no_site_leads_docworker_inside(tmp_path: Path, site: Site, by: str, host: str) -> None:
+async def test_no_site_leads_docworker_inside(desk: Opener, site: Site, by: str, host: str) -> None:
     wires = Wires()
     names = Names({"docs.example": [[PUBLIC]], "localhost": [["127.0.0.1"]], "wiki.example": [[PRIVATE]]})
     with Site({"/docs/": page("Secret"), "/docs/inside": page("Secret")}) as inner:
         site.pages |= LEADS[by](f"http://{host}:{urlsplit(inner.url).port}/docs/inside")
-        async with desk(tmp_path, names, wires) as made:
+        async with desk(names, wires) as made:
             await made.index(inner, "wiki.example")  # what is inside is indexed too, and its connections are open
             inner.requests.clear()
             wires.connected.clear()

@@ -3,6 +3,7 @@
 import json
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -180,7 +181,7 @@ def test_no_string_of_a_page_of_plain_text_or_markdown_has_one(content_type: str
 
 
 @given(st.text(st.sampled_from("ab1# \n\t<>&;`[]()*-'\"") | st.characters() | st.sampled_from([chr(code) for code in NEVER])))
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 def test_whatever_a_page_says_nothing_invisible_comes_out(given: str) -> None:
     for content_type in ("text/html", "text/markdown", "text/plain"):
         for found in strings(page(f"<h1>{given}</h1><p id='{given}'>{given}<pre>{given}", content_type)):
@@ -191,7 +192,7 @@ def test_whatever_a_page_says_nothing_invisible_comes_out(given: str) -> None:
 @given(
     st.lists(st.sampled_from([character for pair in REMOVED.values() for character in pair[0]] + list("".join(KEPT.values()))))
 )
-@settings(deadline=None, max_examples=2_000)
+@settings(deadline=None, max_examples=500)
 def test_what_is_visible_stays_as_it_is(given: list[str]) -> None:
     once = visible("".join(given))
     assert forbidden(once) == []
@@ -423,6 +424,12 @@ def hostile() -> dict[str, str | Answer]:
         "/docs/picture": Answer(200, b"\x89PNG", "image/png"),
         "/docs/notes.md": Answer(200, f"# Notes{TAGS}\n\nsamovar\u200b [//]: # x\n\n<!-- {EVIL} -->\n", "text/markdown"),
     }
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Daemon]:
+    with Daemon(tmp_path_factory.mktemp("invisible") / "data", cache_dir, request_attempts=2) as running:
+        yield running
 
 
 def test_no_answer_of_the_daemon_holds_what_a_hostile_page_hides(daemon: Daemon) -> None:

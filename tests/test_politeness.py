@@ -5,7 +5,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from email.utils import formatdate
 from itertools import pairwise
@@ -18,6 +18,7 @@ from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Faults, Site
 
 AT_ONCE, ATTEMPTS, ROUNDS = 3, 2, 3
+WITHOUT_MODEL = {"model_dir": "/nowhere", "model_download": "false"}
 PAUSED = r"^Paused: .*[^.]\. The site is tried again at \d\d:\d\d:\d\d\.$"
 
 
@@ -78,18 +79,20 @@ def manual(pages: int) -> dict[str, str | Answer]:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Daemon]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for all tests that need no settings of their own."""
-    folder = tmp_path_factory.mktemp("politeness") / "data"
-    with Daemon(folder, cache_dir, requests_per_host=AT_ONCE, request_attempts=ATTEMPTS, down_pause_s=0.3) as running:
+    folder = tmp_path_factory.mktemp("politeness")
+    settings = {**WITHOUT_MODEL, "requests_per_host": AT_ONCE, "request_attempts": ATTEMPTS, "down_pause_s": 0.3}
+    with Daemon(folder / "data", folder, **settings) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Daemon]:
+def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One that makes one request at once: none is on its way when an answer says something."""
-    folder = tmp_path_factory.mktemp("single") / "data"
-    with Daemon(folder, cache_dir, requests_per_host=1, request_attempts=ATTEMPTS, down_pause_s=0.3) as running:
+    folder = tmp_path_factory.mktemp("single")
+    settings = {**WITHOUT_MODEL, "requests_per_host": 1, "request_attempts": ATTEMPTS, "down_pause_s": 0.3}
+    with Daemon(folder / "data", folder, **settings) as running:
         yield running
 
 
@@ -335,19 +338,14 @@ def test_a_site_that_is_gone_behind_its_proxy_pauses_too(shared: Daemon, status:
         assert_all_indexed(shared.wait_ready(docset_id), 9)
 
 
-@pytest.mark.parametrize("how", ["closes", "hangs"])
-def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(make_daemon: Callable[..., Daemon], how: str) -> None:
-    daemon = make_daemon(requests_per_host=AT_ONCE, request_attempts=ATTEMPTS, down_pause_s=0.3 if how == "hangs" else 900)
-    with Watched(manual(8)) as site:
-        site.go_down("closes", after=4)
-        with daemon:
-            docset_id = begin(daemon, site)
-            wait_paused(daemon, docset_id)
+def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(tmp_path: Path) -> None:
+    """It is stopped in a long pause, starts while the site is still down, and is stopped again while the site is tried."""
+    settings = {**WITHOUT_MODEL, "requests_per_host": AT_ONCE, "request_attempts": ATTEMPTS, "down_pause_s": 900}
+    with Watched(manual(8)) as site, Daemon(tmp_path / "data", tmp_path, **settings) as daemon:
+
+        def stop() -> set[str]:
+            """The pages that were answered before, each of which is indexed."""
             before = daemon.get(f"/docset/{docset_id}")["indexStatus"]["indexedPages"]
-            if how == "hangs":  # the stop comes while the site is tried again
-                site.gate.clear()
-                site.come_back()
-                wait_until(lambda: site.under_way > 0, "the next try")
             begun = time.monotonic()
             daemon.end()
             assert time.monotonic() - begun < 15
@@ -357,27 +355,29 @@ def test_a_daemon_that_is_stopped_during_a_pause_goes_on_at_its_next_start(make_
             site.gate.set()
             answered = {path for path, status, _ in site.done if path.startswith("/docs") and status == 200}
             assert len(answered) == before
+            return answered
 
-            site.come_back()
-            daemon.start()
-            assert_all_indexed(daemon.wait_ready(docset_id), 9)
-            for path in answered - {"/docs/"}:  # which is asked whether the site is back
-                assert site.requests[path] == 1, "what was indexed is not asked again"
-
-
-def test_a_daemon_that_starts_while_the_site_is_down_still_pauses(make_daemon: Callable[..., Daemon]) -> None:
-    daemon = make_daemon(requests_per_host=AT_ONCE, request_attempts=ATTEMPTS, down_pause_s=0.3)
-    with Watched(manual(8)) as site, daemon:
         site.go_down("closes", after=4)
         docset_id = begin(daemon, site)
         wait_paused(daemon, docset_id)
-        daemon.end()
+        answered = stop()
+
+        daemon.environment["DOCWORKER_DOWN_PAUSE_S"] = "0.3"
+        asked = site.requests.total()
         daemon.start()
+        wait_until(lambda: site.requests.total() > asked, "a try, whatever is left of the pause")
         docset = wait_paused(daemon, docset_id)
         assert re.search(PAUSED, docset["message"])
         assert docset["indexStatus"]["errorPages"] == 0
+        site.gate.clear()
         site.come_back()
+        wait_until(lambda: site.under_way > 0, "the next try")
+        assert stop() == answered
+
+        daemon.start()
         assert_all_indexed(daemon.wait_ready(docset_id), 9)
+        for path in answered - {"/docs/"}:  # which is asked whether the site is back
+            assert site.requests[path] == 1, "what was indexed is not asked again"
 
 
 def test_a_docset_can_be_deleted_during_its_pause(shared: Daemon) -> None:
@@ -432,18 +432,3 @@ def test_a_robots_txt_that_cannot_be_read_forbids_everything(shared: Daemon, sta
         assert site.requests.keys() == {"/robots.txt"}
         assert docset["status"] == "error"
         assert re.search(f"^robots.txt cannot be read, so nothing may be asked: The site answered {status}", docset["message"])
-
-
-def test_robots_txt_is_not_asked_for_when_it_is_ignored(make_daemon: Callable[..., Daemon]) -> None:
-    pages = manual(1) | {"/docs/p1": page("Page 1", "bad"), "/docs/bad": Answer(500), "/robots.txt": Answer(503)}
-    with (
-        Watched(pages) as site,
-        make_daemon(ignore_robots="true", request_attempts=ATTEMPTS, requests_per_host=1, down_pause_s=0.3) as daemon,
-    ):
-        docset_id = begin(daemon, site)
-        wait_until(
-            lambda: daemon.get(f"/docset/{docset_id}")["status"] == "ready" or site.requests["/robots.txt"] > 0, "an outcome"
-        )
-        assert site.requests["/robots.txt"] == 0
-        docset = daemon.wait_ready(docset_id)
-        assert (docset["indexStatus"]["indexedPages"], docset["indexStatus"]["errorPages"]) == (2, 1)

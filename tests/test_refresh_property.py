@@ -44,7 +44,7 @@ from docworker.store.shelf import Shelf
 from docworker.urls import default_allowed_path
 from tests.site import Answer, Site
 
-SEQUENCES, REFRESHES = 200, 2
+SEQUENCES, REFRESHES = 70, 2
 
 # -- the model of a site
 
