@@ -479,7 +479,6 @@ COMPACTION = (  # at the start, of what the crawl has left; the first has ended 
 )
 REFRESH = (
     "after store.refreshes:begin 1",
-    "20 store.shelf:Shelf._compact 3",  # of what the refresh writes
     "inside store.pages:commit_indexed 2",
     "after store.pages:commit_left_out 1",
 )
@@ -544,6 +543,20 @@ def embedded(folder: Path) -> int:
     """How many texts the last refresh is said to have embedded."""
     (docset,) = catalog(folder)["docsets"]
     return int(json.loads(docset["refreshed"])["embedded"])
+
+
+def test_the_shelf_is_whole_after_a_kill_in_the_compaction_of_what_a_refresh_wrote(
+    of: Daemon, site: Site, crawled: Undisturbed, refreshed: Undisturbed
+) -> None:
+    folder, work = of.settings.data_dir, Work(lambda: refresh(of))
+    site.pages = pages(NEW)
+    with polled(site, of, then=NEW) as poller:
+        die_at(of, "20 store.shelf:Shelf._compact 3", work)
+        is_either(folder, crawled.state, refreshed.state)
+        converge(of, work)
+        poller.whole_round()
+    of.end()
+    same(state(folder), refreshed.state)
 
 
 # -- deletion
