@@ -148,15 +148,19 @@ def shelf_is_whole(daemon: Daemon) -> bool:
     return {result["title"] for result in found if "falcon" in result["content"]} == expected
 
 
-def test_a_shelf_of_garbage_is_made_again_without_a_request_to_the_site(
-    make_daemon: Callable[..., Daemon], generated: StoppingSite, undisturbed: Path
+@pytest.mark.parametrize("loss", ["garbage", "vectors deleted"])
+def test_a_lost_shelf_is_made_again_without_a_request_to_the_site(
+    make_daemon: Callable[..., Daemon], generated: StoppingSite, undisturbed: Path, loss: str
 ) -> None:
     generated.begin(None)
     daemon = make_daemon()
     folder = daemon.settings.data_dir
     shutil.copytree(undisturbed, folder)
-    for file in [file for file in (folder / "shelf").rglob("*") if file.is_file()]:
-        file.write_bytes(b"garbage" * 50)
+    if loss == "garbage":
+        for file in [file for file in (folder / "shelf").rglob("*") if file.is_file()]:
+            file.write_bytes(b"garbage" * 50)
+    else:
+        shutil.rmtree(folder / "shelf" / "vectors.lance")
     with daemon:
         docset_id = daemon.get("/status")["docsets"][0]["id"]
         daemon.wait_ready(docset_id, vectors=True, timeout_s=60)
