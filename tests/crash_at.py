@@ -20,9 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from docworker.daemon import serve
-from docworker.settings import load
-from docworker.store.catalog import Catalog
+# Nothing of docworker is imported up here: each extraction process of the daemon imports this module once more.
 
 _FOREVER_S = 3_600
 
@@ -65,6 +63,8 @@ class Trap:
 
 def wrap(point: str, trap: Trap) -> None:
     """Put the trap around a point."""
+    from docworker.store.catalog import Catalog
+
     found = pkgutil.resolve_name(f"docworker.{point}")
     path, _, name = point.rpartition("." if "." in point.partition(":")[2] else ":")
     owner = pkgutil.resolve_name(f"docworker.{path}")
@@ -129,6 +129,9 @@ def _sync(real: Any, trap: Trap) -> Any:
 
 
 def main() -> None:
+    from docworker.daemon import serve
+    from docworker.settings import load
+
     parser = argparse.ArgumentParser(description="Run the daemon until one step of it.")
     parser.add_argument("when", help="before, inside, after, or milliseconds")
     parser.add_argument("point")

@@ -12,17 +12,17 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
-
-from docworker.daemon import serve
-from docworker.embedding.embedder import FastembedEmbedder
-from docworker.settings import load
+# Nothing of docworker is imported up here: each extraction process of the daemon imports this module once more.
 
 _recording = threading.Lock()
 
 
 def watch(record: Path, after: int | None) -> None:
     """Wrap the embedder."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
+
+    from docworker.embedding.embedder import FastembedEmbedder
+
     real, done, broken = FastembedEmbedder.embed, 0, False
 
     def embed(self: FastembedEmbedder, texts: Sequence[str]) -> list[bytes]:
@@ -45,6 +45,9 @@ def main() -> None:
     parser.add_argument("record", type=Path)
     parser.add_argument("--after", type=int)
     given = parser.parse_args()
+    from docworker.daemon import serve
+    from docworker.settings import load
+
     watch(given.record, given.after)
     serve(load().settings, to_stderr=False)
 

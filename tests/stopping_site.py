@@ -11,15 +11,16 @@ WORDS = ("antelope", "beaver", "cormorant", "dingo", "egret", "falcon", "gecko",
 
 
 class StoppingSite(Site):
-    """A generated site of 41 pages that answers `hold_after` requests for pages and holds the others until `release` is set.
+    """A generated site of 41 pages, or of one more than `pages`. It answers `hold_after` requests for pages and holds the others
+    until `release` is set.
 
     What is asked about the site itself is answered at once and not counted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pages: int = PAGES) -> None:
         super().__init__({"/docs/": self._page("Start", range(1, 4))})
-        for number in range(1, PAGES + 1):
-            children = range(3 * number + 1, min(3 * number + 4, PAGES + 1))
+        for number in range(1, pages + 1):
+            children = range(3 * number + 1, min(3 * number + 4, pages + 1))
             self.pages[f"/docs/p{number}"] = self._page(f"Page {number}", children)
         self.hold_after: int | None = None
         self.release = threading.Event()

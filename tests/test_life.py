@@ -7,7 +7,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import apsw
@@ -16,10 +17,11 @@ import psutil
 import pytest
 
 from docworker import __version__
-from docworker.store.shelf import Shelf
 from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
-from tests.stopping_site import AT_ONCE, PAGES, WORDS, StoppingSite
+from tests.stopping_site import AT_ONCE, WORDS, StoppingSite
+
+PAGES, BEFORE_THE_STOP = 16, 7
 
 
 def indexed(data_dir: Path) -> dict[str, list[str]]:
@@ -61,6 +63,12 @@ def serve_again(daemon: Daemon) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
+def generated() -> Iterator[StoppingSite]:
+    with StoppingSite(PAGES) as site:
+        yield site
+
+
+@pytest.fixture(scope="module")
 def undisturbed(generated: StoppingSite, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Path:
     """The data folder of an undisturbed crawl of the generated site; its daemon has ended."""
     folder = tmp_path_factory.mktemp("life") / "data"
@@ -82,15 +90,16 @@ def test_an_undisturbed_crawl_has_every_page_once(undisturbed: Path, generated: 
 def test_a_crawl_that_was_stopped_goes_on_by_itself_to_the_same_end(
     make_daemon: Callable[..., Daemon], generated: StoppingSite, undisturbed: Path, number: signal.Signals
 ) -> None:
-    generated.begin(hold_after=15)
+    generated.begin(hold_after=BEFORE_THE_STOP)
     daemon = make_daemon(requests_per_host=AT_ONCE, request_timeout_s=120)
     with daemon:
         docset_id = begin(daemon, generated)
-        wait_until(lambda: generated.asked_for_pages == 15 + AT_ONCE, "the site's holding still")
-        wait_until(lambda: daemon.get(f"/docset/{docset_id}")["indexStatus"]["indexedPages"] == 15, "15 pages")
+        wait_until(lambda: generated.asked_for_pages == BEFORE_THE_STOP + AT_ONCE, "the site's holding still")
+        pages = f"/docset/{docset_id}"
+        wait_until(lambda: daemon.get(pages)["indexStatus"]["indexedPages"] == BEFORE_THE_STOP, "the pages before the stop")
         daemon.end(number)
         done = indexed(daemon.settings.data_dir)
-        assert len(done) == 15
+        assert len(done) == BEFORE_THE_STOP
         generated.let_go()
         daemon.start()
         assert daemon.wait_ready(docset_id, vectors=True, timeout_s=60)["status"] == "ready"
@@ -139,7 +148,7 @@ def shelf_is_whole(daemon: Daemon) -> bool:
     return {result["title"] for result in found if "falcon" in result["content"]} == expected
 
 
-@pytest.mark.parametrize("loss", ["deleted", "garbage", "vectors deleted", "chunks deleted"])
+@pytest.mark.parametrize("loss", ["garbage", "vectors deleted"])
 def test_a_lost_shelf_is_made_again_without_a_request_to_the_site(
     make_daemon: Callable[..., Daemon], generated: StoppingSite, undisturbed: Path, loss: str
 ) -> None:
@@ -147,16 +156,11 @@ def test_a_lost_shelf_is_made_again_without_a_request_to_the_site(
     daemon = make_daemon()
     folder = daemon.settings.data_dir
     shutil.copytree(undisturbed, folder)
-    match loss:
-        case "deleted":
-            Shelf.discard(folder / "shelf")
-        case "garbage":
-            for file in [file for file in (folder / "shelf").rglob("*") if file.is_file()]:
-                file.write_bytes(b"garbage" * 50)
-        case "vectors deleted":
-            Shelf.discard(folder / "shelf" / "vectors.lance")
-        case "chunks deleted":
-            Shelf.discard(folder / "shelf" / "chunks.lance")
+    if loss == "garbage":
+        for file in [file for file in (folder / "shelf").rglob("*") if file.is_file()]:
+            file.write_bytes(b"garbage" * 50)
+    else:
+        shutil.rmtree(folder / "shelf" / "vectors.lance")
     with daemon:
         docset_id = daemon.get("/status")["docsets"][0]["id"]
         daemon.wait_ready(docset_id, vectors=True, timeout_s=60)
@@ -166,19 +170,25 @@ def test_a_lost_shelf_is_made_again_without_a_request_to_the_site(
     assert generated.requests.total() == 0
 
 
-def test_a_second_daemon_on_the_folder_is_refused_and_told_the_first_ones_pid(make_daemon: Callable[..., Daemon]) -> None:
-    with make_daemon() as daemon:
-        assert daemon.process is not None
-        told = (daemon.settings.data_dir / "daemon.json").read_bytes()
-        refused = serve_again(daemon)
-        assert refused.returncode == 1
-        assert re.fullmatch(
-            rf"Another docworker runs on {re.escape(str(daemon.settings.data_dir))} \(pid {daemon.process.pid}, "
-            rf"{re.escape(daemon.url)}\)\.\n",
-            refused.stderr,
-        )
-        assert (daemon.settings.data_dir / "daemon.json").read_bytes() == told
-        assert daemon.get("/health")["ready"] is True
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[Daemon]:
+    """A daemon that no test stops."""
+    with Daemon(tmp_path_factory.mktemp("running") / "data", cache_dir) as daemon:
+        yield daemon
+
+
+def test_a_second_daemon_on_the_folder_is_refused_and_told_the_first_ones_pid(running: Daemon) -> None:
+    assert running.process is not None
+    told = (running.settings.data_dir / "daemon.json").read_bytes()
+    refused = serve_again(running)
+    assert refused.returncode == 1
+    assert re.fullmatch(
+        rf"Another docworker runs on {re.escape(str(running.settings.data_dir))} \(pid {running.process.pid}, "
+        rf"{re.escape(running.url)}\)\.\n",
+        refused.stderr,
+    )
+    assert (running.settings.data_dir / "daemon.json").read_bytes() == told
+    assert running.get("/health")["ready"] is True
 
 
 def test_a_port_that_is_taken_is_said(make_daemon: Callable[..., Daemon]) -> None:
@@ -194,42 +204,33 @@ def test_a_port_that_is_taken_is_said(make_daemon: Callable[..., Daemon]) -> Non
         assert daemon.url.endswith(f":{port}")
 
 
-def test_a_port_that_another_docworker_has_is_said_and_doctor_sees_it_too(make_daemon: Callable[..., Daemon]) -> None:
-    with make_daemon("one") as one:
-        port = int(one.url.rpartition(":")[2])
-        other = make_daemon("other", port=port)
-        refused = serve_again(other)
-        assert refused.returncode == 1
-        assert f"127.0.0.1:{port} cannot be listened at: another docworker ({__version__}) answers there" in refused.stderr
-        doctor = subprocess.run(
-            [sys.executable, "-m", "cli", "doctor"],
-            env=other.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert doctor.returncode == 1
-        assert f"wrong   port: 127.0.0.1:{port} cannot be listened at: another docworker" in doctor.stdout
+def test_a_port_that_another_docworker_has_is_said_and_doctor_sees_it_too(
+    running: Daemon, make_daemon: Callable[..., Daemon]
+) -> None:
+    port = int(running.url.rpartition(":")[2])
+    other = make_daemon("other", port=port)
+    refused = serve_again(other)
+    assert refused.returncode == 1
+    assert f"127.0.0.1:{port} cannot be listened at: another docworker ({__version__}) answers there" in refused.stderr
+    doctor = subprocess.run(
+        [sys.executable, "-m", "cli", "doctor"],
+        env=other.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert doctor.returncode == 1
+    assert f"wrong   port: 127.0.0.1:{port} cannot be listened at: another docworker" in doctor.stdout
 
 
-def test_worker_processes_end_soon_after_their_daemon_was_killed(make_daemon: Callable[..., Daemon]) -> None:
-    with Site({"/docs/": "<h1>Docs</h1><p>Text.</p>"}) as site, make_daemon(extract_workers=2) as daemon:
+def test_worker_processes_end_soon_after_their_daemon_was_killed(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    with Site({"/docs/": "<h1>Docs</h1><p>Text.</p>"}) as site, make_daemon(extract_workers=2, model_dir=tmp_path) as daemon:
         assert daemon.process is not None
         begin(daemon, site)
         children = psutil.Process(daemon.process.pid).children(recursive=True)
         assert children
         daemon.end(signal.SIGKILL)
-        wait_until(lambda: not any(alive(child) for child in children), "the end of the workers", 20)
-
-
-def test_no_process_stays_after_a_stop(make_daemon: Callable[..., Daemon]) -> None:
-    with Site({"/docs/": "<h1>Docs</h1><p>Text.</p>"}) as site, make_daemon() as daemon:
-        assert daemon.process is not None
-        begin(daemon, site)
-        children = psutil.Process(daemon.process.pid).children(recursive=True)
-        assert children
-        daemon.end()
         wait_until(lambda: not any(alive(child) for child in children), "the end of the workers", 20)
 
 
@@ -240,17 +241,23 @@ def alive(process: psutil.Process) -> bool:
         return False
 
 
-def test_the_data_folder_is_private_and_says_where_the_daemon_is_only_while_it_runs(make_daemon: Callable[..., Daemon]) -> None:
+def test_the_folder_is_private_and_tells_of_the_daemon_only_while_it_runs_and_a_stop_leaves_no_process(
+    make_daemon: Callable[..., Daemon],
+) -> None:
     daemon = make_daemon()
     folder = daemon.settings.data_dir
     folder.mkdir(mode=0o755)
-    with daemon:
+    with Site({"/docs/": "<h1>Docs</h1><p>Text.</p>"}) as site, daemon:
+        assert daemon.process is not None
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert stat.S_IMODE((folder / "daemon.json").stat().st_mode) == 0o600
+        begin(daemon, site)
+        children = psutil.Process(daemon.process.pid).children(recursive=True)
+        assert children
         daemon.end()
-        assert daemon.process is not None
         assert daemon.process.returncode == 0
         assert not (folder / "daemon.json").exists()
+        wait_until(lambda: not any(alive(child) for child in children), "the end of the workers", 20)
 
 
 class HangingSite(Site):
@@ -266,12 +273,15 @@ class HangingSite(Site):
         return super().answer(path)
 
 
-@pytest.mark.parametrize("path", ["/robots.txt", "/docs", "/sitemap.xml"])
-def test_sigterm_ends_the_daemon_during_a_crawl_of_a_hanging_site(make_daemon: Callable[..., Daemon], path: str) -> None:
-    with HangingSite(path) as site, make_daemon(request_timeout_s=300) as daemon:
+def test_sigterm_ends_the_daemon_during_crawls_of_hanging_sites(make_daemon: Callable[..., Daemon], tmp_path: Path) -> None:
+    paths = ("/robots.txt", "/docs", "/sitemap.xml")
+    with ExitStack() as entered:
+        sites = [entered.enter_context(HangingSite(path)) for path in paths]
+        daemon = entered.enter_context(make_daemon(request_timeout_s=300, model_dir=tmp_path))
         assert daemon.process is not None
-        daemon.post("/index", baseUrl=site.url, seedSlug="/docs", waitForSeed=False)
-        wait_until(lambda: site.requests[path] == 1, "the request")
+        for site in sites:
+            daemon.post("/index", baseUrl=site.url, seedSlug="/docs", waitForSeed=False)
+        wait_until(lambda: [site.requests[site.path] for site in sites] == [1, 1, 1], "the requests")
         daemon.process.send_signal(signal.SIGTERM)
         assert daemon.process.wait(10) == 0
 

@@ -299,9 +299,9 @@ def kept_site(kept: Kept) -> Iterator[MovingSite]:
 def test_a_site_that_goes_down_in_the_middle_of_a_refresh_is_waited_for(shared: Daemon, site: MovingSite, how: str) -> None:
     docset_id = index(shared, site)
     site.change(version=2)
-    site.hold(after=3)
+    site.hold(after=6)  # each 503 slows down what is asked after it
     begin_refresh(shared, docset_id)
-    wait_until(lambda: site.holds, "the fourth page")
+    wait_until(lambda: site.holds, "the seventh page")
     site.trouble = unavailable if how == "it answers 503" else hung_up
     with again_at(site) if how == "nobody listens" else same(site) as back:
         wait_until(lambda: message_of(shared, docset_id).startswith("Paused: "), "the pause")
@@ -357,9 +357,9 @@ def test_a_site_that_stays_down_over_a_kill_and_a_start_is_waited_for(copied: Da
     docset_id = kept.docset_id
     copied.environment["DOCWORKER_REQUEST_TIMEOUT_S"] = "1"
     kept_site.change(version=2)
-    kept_site.hold(after=3)
+    kept_site.hold(after=6)
     copied.start()
-    begin_refresh(copied, docset_id)  # the fourth page hangs, and so does every other from there on
+    begin_refresh(copied, docset_id)  # the seventh page hangs, and so does every other from there on
     wait_until(lambda: message_of(copied, docset_id).startswith("Paused: The site did not answer within 1 s"), "the pause")
     assert found(copied, docset_id) == told(version=1)
     copied.end(signal.SIGKILL)
@@ -407,9 +407,6 @@ NOTHING, FEW = (
         pytest.param(unavailable, NOTHING + "robots.txt cannot be read, so nothing may be asked: .*503", id="503 for all"),
         pytest.param(hung_up, NOTHING + "robots.txt cannot be read, so nothing may be asked: .*failed", id="no answer"),
         pytest.param(
-            lambda path: unavailable(path) if path == "/robots.txt" else None, NOTHING + "robots.txt cannot", id="robots.txt 503"
-        ),
-        pytest.param(
             lambda path: Answer(body="User-agent: *\nDisallow: /") if path == "/robots.txt" else None,
             NOTHING + "The site's robots.txt forbids it",
             id="robots.txt forbids all",
@@ -422,7 +419,6 @@ NOTHING, FEW = (
         pytest.param(lambda path: Answer(body=""), NOTHING, id="nothing but emptiness"),
         pytest.param(lambda path: PORTAL, NOTHING + "The page redirects to http://portal.test/welcome", id="a captive portal"),
         pytest.param(lambda path: PORTAL if path != "/docs/" else None, FEW, id="a captive portal but for one page"),
-        pytest.param(lambda path: Answer(body=SOFT_404), FEW, id="a soft 404"),
         pytest.param(
             lambda path: Answer(body=SOFT_404) if path not in ("/docs/", "/robots.txt") else None,
             FEW.replace("only 1", "only 2"),
@@ -596,16 +592,21 @@ def look_while_nothing_can_be_written(daemon: Daemon, site: Site, docset_id: str
     assert daemon.get("/health")["ready"] is True
 
 
-def assert_whole_again(daemon: Daemon, site: Site, docset_id: str) -> None:
-    """The refresh has gone on by itself, and what there is is what a first crawl comes to."""
+def assert_refreshed(daemon: Daemon, docset_id: str, version: int) -> None:
+    """The refresh has gone on by itself to its end."""
     report = ended(daemon, docset_id)["lastRefresh"]
     assert [report[name] for name in ("done", "pages", "changed", "removed", "unsure")] == [True, 8, 8, 0, 0]
-    assert found(daemon, docset_id) == told(version=2)
+    assert found(daemon, docset_id) == told(version)
+
+
+def assert_whole_again(daemon: Daemon, site: Site, docset_id: str, version: int = 2) -> None:
+    """The refresh has gone on by itself, and what there is is what a first crawl comes to."""
+    assert_refreshed(daemon, docset_id, version)
     assert_as_a_first_crawl(daemon, site, docset_id)
 
 
 @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="another process's limits can be set on Linux alone")
-@pytest.mark.parametrize("limit", [0, 16_384, 65_536])
+@pytest.mark.parametrize("limit", [0, 65_536])
 def test_when_no_file_may_grow_in_the_middle_of_a_refresh_it_goes_on_when_they_may(
     shared: Daemon, site: MovingSite, limit: int
 ) -> None:
@@ -666,28 +667,11 @@ def full(disk: Path) -> Iterator[None]:
         (disk / "big").unlink()
 
 
-def test_when_the_disk_is_full_in_the_middle_of_a_refresh_it_goes_on_when_there_is_room(
+def test_on_a_full_disk_a_refresh_waits_for_room_and_a_daemon_ends_and_starts_with_a_sentence(
     small_disk: Path, kept: Kept, kept_site: MovingSite, cache_dir: Path
 ) -> None:
     daemon = Daemon(small_disk / "data", cache_dir, **QUICK)
-    shutil.copytree(kept.folder, daemon.settings.data_dir)
-    with daemon, Site({"/docs/": page(0, 1, links=False)}) as other:
-        idle = index(daemon, other)
-        kept_site.change(version=2)
-        kept_site.hold(after=3)
-        begin_refresh(daemon, kept.docset_id)
-        wait_until(lambda: kept_site.holds, "the fourth page")
-        with full(small_disk):
-            kept_site.let_go()
-            look_while_nothing_can_be_written(daemon, other, kept.docset_id, idle)
-        assert_whole_again(daemon, kept_site, kept.docset_id)
-
-
-def test_on_a_full_disk_a_daemon_ends_and_starts_with_a_sentence(
-    small_disk: Path, kept: Kept, kept_site: MovingSite, cache_dir: Path
-) -> None:
-    daemon = Daemon(small_disk / "data", cache_dir, **QUICK)
-    folder = daemon.settings.data_dir
+    folder, docset_id = daemon.settings.data_dir, kept.docset_id
     shutil.copytree(kept.folder, folder)
     with full(small_disk):
         assert_refused(command_apart(daemon, "serve"), "data folder")
@@ -695,20 +679,29 @@ def test_on_a_full_disk_a_daemon_ends_and_starts_with_a_sentence(
         doctor = command(daemon, "doctor")
         assert isinstance(doctor.exception, SystemExit | None)
         assert (doctor.exit_code, doctor.stderr.count("\n")) == (1, 1)
-    kept_site.change(version=2)
-    kept_site.hold(after=3)
-    with daemon:
-        begin_refresh(daemon, kept.docset_id)
+    with daemon, Site({"/docs/": page(0, 1, links=False)}) as other:
+        idle = index(daemon, other)
+        kept_site.change(version=2)
+        kept_site.hold(after=3)
+        begin_refresh(daemon, docset_id)
         wait_until(lambda: kept_site.holds, "the fourth page")
         with full(small_disk):
             kept_site.let_go()
-            wait_until(lambda: "Interrupted" in message_of(daemon, kept.docset_id), "the trouble's being told")
+            look_while_nothing_can_be_written(daemon, other, docset_id, idle)
+        assert_refreshed(daemon, docset_id, version=2)
+        kept_site.change(version=3)
+        kept_site.hold(after=3)
+        begin_refresh(daemon, docset_id)
+        wait_until(lambda: kept_site.holds, "the fourth page")
+        with full(small_disk):
+            kept_site.let_go()
+            wait_until(lambda: "Interrupted" in message_of(daemon, docset_id), "the trouble's being told")
             daemon.end()
             assert daemon.process is not None
             assert daemon.process.returncode == 0
             assert_refused(command_apart(daemon, "serve"), "data folder")
         daemon.start()
-        assert_whole_again(daemon, kept_site, kept.docset_id)
+        assert_whole_again(daemon, kept_site, docset_id, version=3)
 
 
 @pytest.fixture
@@ -752,7 +745,6 @@ def test_a_locked_catalog_delays_the_end_of_a_refresh(shared: Daemon, site: Movi
     wait_until(lambda: site.holds, "the last page")
     other = apsw.Connection(str(shared.settings.data_dir / "catalog.sqlite"))
     other.execute("BEGIN IMMEDIATE")
-    begin = time.monotonic()
     try:
         site.let_go()
         refused = shared.request("POST", "/index", json={"baseUrl": site.url, "seedSlug": "/more/", "waitForSeed": False})
@@ -762,7 +754,6 @@ def test_a_locked_catalog_delays_the_end_of_a_refresh(shared: Daemon, site: Movi
         )
         wait_until(lambda: "Another program holds the catalog" in message_of(shared, docset_id), "the trouble's being told")
         assert found(shared, docset_id) == told(version=1)
-        time.sleep(max(0.0, begin + 7 - time.monotonic()))
     finally:
         other.execute("ROLLBACK")
         other.close()
@@ -909,7 +900,10 @@ def test_a_text_that_is_damaged_keeps_nothing_else_from_being_mended_and_comes_b
         assert_as_a_first_crawl(copied, kept_site, kept.docset_id)
 
 
-def test_a_clock_that_was_set_back_keeps_nothing_from_being_asked(copied: Daemon, kept: Kept, kept_site: MovingSite) -> None:
+def test_a_clock_that_was_set_back_keeps_nothing_from_being_asked(
+    copied: Daemon, kept: Kept, kept_site: MovingSite, tmp_path: Path
+) -> None:
+    copied.environment["DOCWORKER_MODEL_DIR"] = str(tmp_path / "no model")
     year_ms = 365 * 24 * 60 * 60 * 1_000
     db = apsw.Connection(str(copied.settings.data_dir / "catalog.sqlite"))
     for table, column in (
@@ -1024,10 +1018,13 @@ async def look(tools: Tools) -> None:
         assert all(f"tells of the {word}, version 1." in rows[id_].text for id_ in hits)
 
 
+# Both tables lose what is read of every table in the same way; what else there is of one, the table of chunks loses.
 FILES = [
-    (table, kind)
-    for table in ("chunks", "vectors")
-    for kind in ("data", "newest manifest", "oldest manifest", "hint", "_indices", "_deletions", "_transactions")
+    *(
+        ("chunks", kind)
+        for kind in ("data", "newest manifest", "oldest manifest", "hint", "_indices", "_deletions", "_transactions")
+    ),
+    *(("vectors", kind) for kind in ("data", "newest manifest", "_indices")),
 ]
 
 
@@ -1042,6 +1039,14 @@ async def test_a_shelf_that_lost_a_file_is_mended_from_the_catalog(kept: Kept, t
         await mend(folder)
 
 
+@pytest.mark.parametrize("lost", [".", "chunks.lance"])  # vectors alone come back as others do, by the embedding: tests.test_life
+async def test_a_shelf_that_is_not_there_is_made_again_from_the_catalog(kept: Kept, tmp_path: Path, lost: str) -> None:
+    shutil.copy(kept.folder / "catalog.sqlite", tmp_path)
+    shutil.copytree(kept.folder / "shelf", tmp_path / "shelf")
+    shutil.rmtree(tmp_path / "shelf" / lost)
+    await mend(tmp_path)
+
+
 async def test_a_shelf_whose_texts_are_damaged_is_mended_when_one_is_asked_for(kept: Kept, tmp_path: Path) -> None:
     shutil.copy(kept.folder / "catalog.sqlite", tmp_path)
     shutil.copytree(kept.folder / "shelf", tmp_path / "shelf")
@@ -1053,23 +1058,15 @@ async def test_a_shelf_whose_texts_are_damaged_is_mended_when_one_is_asked_for(k
     await mend(tmp_path, spoil)
 
 
-@pytest.mark.parametrize(
-    ("table", "kind", "how"),
-    [("chunks", "newest manifest", "garbled"), ("vectors", "data", "deleted"), ("chunks", "_indices", "cut off")],
-)
 def test_a_daemon_starts_on_a_shelf_that_lost_a_file_and_mends_it_without_a_request(
-    copied: Daemon, kept: Kept, kept_site: MovingSite, table: str, kind: str, how: str
+    copied: Daemon, kept: Kept, kept_site: MovingSite
 ) -> None:
     folder = copied.settings.data_dir
     db = apsw.Connection(str(folder / "catalog.sqlite"))  # a page that a kill left half done, so that there is something to sweep
     db.execute("PRAGMA foreign_keys = ON").fetchall()
     db.execute("DELETE FROM pages WHERE url LIKE '%/p7'")
     db.close()
-    for file in (folder / "shelf" / f"{table}.lance" / "_indices").rglob("*") if kind == "_indices" else ():
-        if file.is_file():
-            damage(file, how)
-    if kind != "_indices":
-        damage(current(folder / "shelf", table, kind), how)
+    damage(current(folder / "shelf", "vectors", "data"), "deleted")
     with copied:
         wait_until(lambda: found(copied, kept.docset_id) == told(version=1, pages=7), "the shelf's return", 20)
         wait_until(lambda: shelf_agrees(folder, kept.docset_id), "the agreement of shelf and catalog", 20)
@@ -1082,8 +1079,6 @@ def lose(shelf: Path, loss: str) -> None:
     match loss:
         case "all":
             shutil.rmtree(shelf)
-        case "chunks":
-            shutil.rmtree(shelf / "chunks.lance")
         case "vectors":
             shutil.rmtree(shelf / "vectors.lance")
         case "all is garbage":
@@ -1120,9 +1115,7 @@ def look_while_the_shelf_is_made_again(daemon: Daemon, docset_id: str, version: 
     assert wrong == []
 
 
-@pytest.mark.parametrize(
-    "loss", ["all", "chunks", "vectors", "all is garbage", "data of chunks", "data of vectors", "the newest manifest"]
-)
+@pytest.mark.parametrize("loss", ["all", "vectors", "all is garbage", "data of chunks", "data of vectors", "the newest manifest"])
 def test_a_shelf_that_is_lost_while_the_daemon_runs_comes_back_by_itself(
     shared: Daemon, looked_up: tuple[MovingSite, str], loss: str
 ) -> None:
