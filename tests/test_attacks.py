@@ -29,6 +29,7 @@ from pydantic import SecretStr
 
 from cli.client import find
 from docworker.operations import OPERATIONS
+from tests import forked
 from tests.daemon import Daemon, wait_until
 from tests.hasty_daemon import PATIENCE_S, SESSIONS
 from tests.site import Site
@@ -608,8 +609,7 @@ TOKEN = "a-token-that-nobody-guesses-0123456789"
 
 def command(daemon: Daemon, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command with the daemon's environment; one that hangs is a failure."""
-    line = [sys.executable, "-m", "cli", *arguments]
-    return subprocess.run(line, env=daemon.environment, capture_output=True, text=True, timeout=30, check=False)
+    return forked.command(daemon.environment, *arguments, timeout_s=30)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "docs.example"])
