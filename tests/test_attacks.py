@@ -25,6 +25,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 from pydantic import SecretStr
 
 from cli.client import find
@@ -724,10 +725,12 @@ def test_who_listens_where_a_killed_daemon_did_is_told_nothing(make_daemon: Call
 def test_a_daemon_file_that_others_may_have_written_is_not_believed(
     make_daemon: Callable[..., Daemon], thief: Thief, what: str
 ) -> None:
-    with make_daemon() as daemon:  # it holds the folder, so that nothing but the file is in doubt
-        folder = daemon.settings.data_dir
-        settings = daemon.settings.model_copy(update={"token": SecretStr(TOKEN)})
-        file = thief.plant(folder)
+    daemon = make_daemon()
+    folder = daemon.settings.data_dir
+    folder.mkdir(mode=0o700)
+    settings = daemon.settings.model_copy(update={"token": SecretStr(TOKEN)})
+    file = thief.plant(folder)
+    with FileLock(folder / "lock"):  # as a daemon holds it, so that nothing but the file is in doubt
         assert find(settings) is not None
         assert "Authorization" in thief.heard[-1]
         thief.heard.clear()
