@@ -1,4 +1,4 @@
-"""A generated site that can be made to hold still while it is crawled."""
+"""Sites that stop in the middle of a crawl: a generated one that can be made to hold still, and one that goes down."""
 
 import threading
 from typing import Any
@@ -11,8 +11,8 @@ WORDS = ("antelope", "beaver", "cormorant", "dingo", "egret", "falcon", "gecko",
 
 
 class StoppingSite(Site):
-    """A generated site of 41 pages, or of one more than `pages`. It answers `hold_after` requests for pages and holds the others
-    until `release` is set.
+    """A generated site of `pages` and a first one that answers `hold_after` requests for pages and holds the others until
+    `release` is set.
 
     What is asked about the site itself is answered at once and not counted.
     """
@@ -64,3 +64,14 @@ class StoppingSite(Site):
     def __exit__(self, *trouble: Any) -> None:
         self.let_go()
         super().__exit__(*trouble)
+
+
+class GoingDown(Site):
+    """A site whose every page fails once its first page was had, until it is `up` again; a 500 asks nobody to be slower."""
+
+    up = False
+
+    def answer(self, path: str) -> Answer:
+        if path in self.pages and not self.up and self.answers["/docs/", 200]:
+            return Answer(500)
+        return super().answer(path)

@@ -25,10 +25,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from filelock import FileLock
 from pydantic import SecretStr
 
 from cli.client import find
 from docworker.operations import OPERATIONS
+from tests import forked
 from tests.daemon import Daemon, wait_until
 from tests.hasty_daemon import PATIENCE_S, SESSIONS
 from tests.site import Site
@@ -608,8 +610,7 @@ TOKEN = "a-token-that-nobody-guesses-0123456789"
 
 def command(daemon: Daemon, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """A command with the daemon's environment; one that hangs is a failure."""
-    line = [sys.executable, "-m", "cli", *arguments]
-    return subprocess.run(line, env=daemon.environment, capture_output=True, text=True, timeout=30, check=False)
+    return forked.command(daemon.environment, *arguments, timeout_s=30)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "docs.example"])
@@ -724,10 +725,12 @@ def test_who_listens_where_a_killed_daemon_did_is_told_nothing(make_daemon: Call
 def test_a_daemon_file_that_others_may_have_written_is_not_believed(
     make_daemon: Callable[..., Daemon], thief: Thief, what: str
 ) -> None:
-    with make_daemon() as daemon:  # it holds the folder, so that nothing but the file is in doubt
-        folder = daemon.settings.data_dir
-        settings = daemon.settings.model_copy(update={"token": SecretStr(TOKEN)})
-        file = thief.plant(folder)
+    daemon = make_daemon()
+    folder = daemon.settings.data_dir
+    folder.mkdir(mode=0o700)
+    settings = daemon.settings.model_copy(update={"token": SecretStr(TOKEN)})
+    file = thief.plant(folder)
+    with FileLock(folder / "lock"):  # as a daemon holds it, so that nothing but the file is in doubt
         assert find(settings) is not None
         assert "Authorization" in thief.heard[-1]
         thief.heard.clear()

@@ -14,6 +14,7 @@ import pytest
 from cli.main import main
 from docworker import SCHEMA_VERSION, __version__
 from docworker.settings import ENV_PREFIX, Settings
+from tests import forked
 from tests.daemon import Daemon
 from tests.site import Answer, Site
 
@@ -32,15 +33,7 @@ Finished = subprocess.CompletedProcess[str]
 
 def run(daemon: Daemon, *arguments: str, stdin: str = "", **environment: str) -> Finished:
     """A command that ends, with the daemon's environment."""
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments],
-        env=daemon.environment | environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return forked.command(daemon.environment | environment, *arguments, stdin=stdin)
 
 
 def done(finished: Finished, exit_code: int = 0) -> str:

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from cli.main import main
+from tests import forked
 from tests.daemon import Daemon
 
 README = Path(__file__).parent.parent / "README.md"
@@ -43,9 +44,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def run(variables: Mapping[str, str], *arguments: str) -> Finished:
-    return subprocess.run(
-        [sys.executable, "-m", "cli", *arguments], env=variables, capture_output=True, text=True, timeout=120, check=False
-    )
+    return forked.command(variables, *arguments)
 
 
 def document(finished: Finished) -> Any:

@@ -15,6 +15,7 @@ import pytest
 from filelock import FileLock
 
 from docworker.model import PageState
+from tests import forked
 from tests.daemon import Daemon
 from tests.site import Site
 
@@ -53,9 +54,7 @@ def offered(program: Path, environment: dict[str, str], line: str, shell: str = 
     variables = {"_DOCWORKER_COMPLETE": f"{shell}_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
     if shell == "fish":
         variables["COMP_CWORD"] = words[-1]
-    finished = subprocess.run(
-        [str(program)], env=environment | variables, capture_output=True, text=True, timeout=60, check=False
-    )
+    finished = forked.command(environment | variables, program=program)
     assert (finished.returncode, finished.stderr) == (0, "")
     return [line for line in finished.stdout.splitlines() if line]  # an empty line when nothing is offered
 
@@ -75,9 +74,7 @@ def test_the_script_of_each_shell_is_printed(program: Path, shared: Daemon, shel
     )
     assert f"_DOCWORKER_COMPLETE={shell}_complete" in printed.stdout
     assert printed.stderr == ""
-    as_json = subprocess.run(
-        [program, "completion", shell, "--json"], env=shared.environment, capture_output=True, text=True, timeout=60, check=True
-    )
+    as_json = forked.command(shared.environment, "completion", shell, "--json", program=program)
     assert json.loads(as_json.stdout) == {"shell": shell, "script": printed.stdout}
     if shutil.which(shell):
         checked = subprocess.run([shell, "-n"], input=printed.stdout, capture_output=True, text=True, timeout=60, check=False)

@@ -18,6 +18,7 @@ from typing import Any, Self
 import pytest
 
 from docworker.folder import LOG_FILE
+from tests import forked
 from tests.daemon import Daemon
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"  # the daemon's
@@ -63,8 +64,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def run(folder: Path, *arguments: str) -> Finished:
-    command = [sys.executable, "-m", "cli", "logs", *arguments]
-    return subprocess.run(command, env=environment(folder), capture_output=True, text=True, timeout=60, check=False)
+    return forked.command(environment(folder), "logs", *arguments)
 
 
 def shown(folder: Path, *arguments: str) -> list[str]:

@@ -42,6 +42,7 @@ from docworker.errors import AlreadyRunning
 from docworker.folder import LOG_FILE
 from docworker.settings import Loaded, Settings, load
 from docworker.upkeep import discard
+from tests import forked
 from tests.daemon import Daemon
 from tests.site import Site
 
@@ -103,15 +104,7 @@ class Home:
     variables: dict[str, str]
 
     def run(self, *arguments: str, stdin: str = "", **variables: str) -> Finished:
-        return subprocess.run(
-            [sys.executable, "-m", "cli", *arguments],
-            env=self.variables | variables,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return forked.command(self.variables | variables, *arguments, stdin=stdin)
 
     def json(self, *arguments: str, **variables: str) -> Any:
         finished = self.run(*arguments, "--json", **variables)

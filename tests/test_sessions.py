@@ -25,10 +25,11 @@ from docworker.sessions import Roll, Sessions, Terms, Verdict
 from docworker.store import sessions as store
 from docworker.store.catalog import Catalog
 from tests.daemon import Daemon, wait_until
-from tests.site import Answer, Site
-from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
+from tests.site import Answer
+from tests.stopping_site import AT_ONCE, GoingDown, StoppingSite
 from tests.test_cli import assert_one_sentence, done, run
 
+PAGES = 12
 LEASE_S, GRACE_S = 100.0, 10.0
 TERMS = Terms(LEASE_S, GRACE_S, keep_alive=False)
 
@@ -482,14 +483,14 @@ def test_who_never_had_a_session_or_is_to_be_kept_alive_stays(make_daemon: Calla
 
 
 def test_a_crawl_and_a_refresh_under_way_are_finished_before_the_daemon_stops(
-    make_daemon: Callable[..., Daemon], generated: StoppingSite
+    make_daemon: Callable[..., Daemon],
 ) -> None:
     daemon = make_daemon(stop_grace_s=0.1, requests_per_host=AT_ONCE)
-    with daemon:
-        generated.begin(hold_after=15)
+    with daemon, StoppingSite(PAGES) as generated:
+        generated.begin(hold_after=5)
         register(daemon, "one")
         docset_id = daemon.post("/index", baseUrl=generated.url, seedSlug="/docs/")["docsetId"]
-        wait_until(lambda: generated.asked_for_pages == 15 + AT_ONCE, "the site's holding still")
+        wait_until(lambda: generated.asked_for_pages == 5 + AT_ONCE, "the site's holding still")
         assert unregister(daemon, "one") == (True, 0, True)
         lives_for(daemon, 1.5)
         generated.let_go()
@@ -524,18 +525,15 @@ def test_a_crawl_of_a_site_that_is_down_keeps_no_daemon_alive_and_goes_on_at_the
     links = "".join(f'<a href="p{n}">p{n}</a>' for n in range(6))
     pages: dict[str, str | Answer] = {"/docs/": f"<title>Down</title><h1>Down</h1><p>It was up.</p>{links}"}
     pages |= {f"/docs/p{n}": f"<h1>Page {n}</h1><p>The text of page {n}.</p>" for n in range(6)}
-    with Site(pages) as site:
+    with GoingDown(pages) as site:
         daemon = make_daemon(stop_grace_s=0.1, down_pause_s=600, request_attempts=1)
         with daemon:
-            up = dict(site.pages)
-            site.pages |= {f"/docs/p{n}": Answer(503) for n in range(6)}
             register(daemon, "one")
             docset_id = daemon.post("/index", baseUrl=site.url, seedSlug="/docs/")["docsetId"]
-            site.pages["/docs/"] = Answer(503)
             wait_until(lambda: "Paused" in str(daemon.get(f"/docset/{docset_id}")["message"]), "the pause")
             unregister(daemon, "one")
             ends_by_itself(daemon)
-            site.pages = up
+            site.up = True
             daemon.start()
             counts = daemon.wait_ready(docset_id)["indexStatus"]
             assert (counts["indexedPages"], counts["errorPages"]) == (7, 0)

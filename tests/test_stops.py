@@ -21,10 +21,12 @@ import pytest
 
 from tests.daemon import Daemon, wait_until
 from tests.site import Answer, Site
-from tests.stopping_site import AT_ONCE, PAGES, StoppingSite
+from tests.stopping_site import AT_ONCE, StoppingSite
 from tests.terminal import Terminal
 from tests.test_cli import Finished, assert_one_sentence, document, done, run
 from tests.test_life import alive, begin, indexed
+
+PAGES = 12
 
 
 def longest_stop_s() -> float:
@@ -34,7 +36,7 @@ def longest_stop_s() -> float:
 
 @pytest.fixture
 def site() -> Iterator[StoppingSite]:
-    with StoppingSite() as running:
+    with StoppingSite(PAGES) as running:
         yield running
 
 
@@ -98,10 +100,10 @@ def test_ten_shells_that_start_it_at_once_start_one(idle: Daemon) -> None:
 
 
 def test_start_while_one_is_stopping_gets_a_new_one(make_daemon: Callable[..., Daemon], site: StoppingSite) -> None:
-    site.begin(hold_after=15)
+    site.begin(hold_after=5)
     with make_daemon(requests_per_host=AT_ONCE, request_timeout_s=120) as daemon:
         docset_id = begin(daemon, site)
-        wait_until(lambda: site.asked_for_pages == 15 + AT_ONCE, "the site's holding still")
+        wait_until(lambda: site.asked_for_pages == 5 + AT_ONCE, "the site's holding still")
         assert daemon.process is not None
         begun = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
@@ -395,7 +397,7 @@ def test_a_stop_while_vectors_are_made_keeps_those_that_are_made(make_daemon: Ca
     links = "".join(f"<a href='p{n}'>{n}</a>" for n in range(12))
     pages: dict[str, str | Answer] = {"/docs/": f"<title>Docs</title><h1>Docs</h1><p>Text.</p>{links}"}
     for n in range(12):
-        text = "".join(f"<h2>{n} {m}</h2><p>{f'Page {n} has part {m} of {n * m}. ' * 20}</p>" for m in range(12))
+        text = "".join(f"<h2>{n} {m}</h2><p>{f'Page {n} has part {m} of {n * m}. ' * 20}</p>" for m in range(6))
         pages[f"/docs/p{n}"] = f"<title>{n}</title><h1>Page {n}</h1>{text}"
     with Site(pages) as site, make_daemon() as daemon:
         docset_id = begin(daemon, site)
