@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,43 @@ async def test_so_many_may_listen_and_no_more() -> None:
         assert events.heard
 
 
+@asynccontextmanager
+async def served(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
+    """The port of the real server, which answers so at /events."""
+    app = web.Application()
+    app.router.add_get("/events", handle)
+    runner = Runner(app, shutdown_timeout_s=1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
+
+
+async def test_a_client_that_leaves_makes_room_at_once_though_nothing_is_told() -> None:
+    events, ended = Events(), asyncio.Event()
+
+    async def nothing() -> list[DocsetResponse]:
+        return []
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await stream(request, events, "run", None, nothing)
+        finally:
+            ended.set()
+
+    async with served(handle) as port:
+        answer, client = await asyncio.open_connection("127.0.0.1", port)
+        client.write(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        await answer.readuntil(b"\r\n\r\n")
+        assert events.heard
+        client.close()
+        async with asyncio.timeout(10):  # an attempt to write comes after 15 s
+            await ended.wait()
+        assert not events.heard
+
+
 async def test_a_client_that_does_not_read_is_cut_off_while_another_hears_everything() -> None:
     """The real server, with what a test can publish in no time."""
     events, number, size = Events(), 4_000, 2_500  # more than the system's buffers take and the memory keeps
@@ -164,14 +201,8 @@ async def test_a_client_that_does_not_read_is_cut_off_while_another_hears_everyt
         finally:
             one_is_let_go.set()
 
-    app = web.Application()
-    app.router.add_get("/events", handle)
-    runner = Runner(app, shutdown_timeout_s=1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = int(runner.addresses[0][1])
     heard: list[int] = []
-    try:
+    async with served(handle) as port:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
             deaf.setblocking(False)
@@ -199,8 +230,6 @@ async def test_a_client_that_does_not_read_is_cut_off_while_another_hears_everyt
                 assert events.heard
                 answer.close()
         assert heard == list(range(1, number + 1))
-    finally:
-        await runner.cleanup()
 
 
 # -- over HTTP

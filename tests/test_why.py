@@ -388,7 +388,7 @@ def test_the_command_prints_the_answer_as_json(shared: Daemon, site: Site, handb
     ("arguments", "exit_code", "match"),
     [
         (["elsewhere.example/docs"], 4, "^No docset is of elsewhere.example"),
-        (["http://[broken"], 1, "^url: expected an http or https address"),
+        (["http://[broken"], 2, "^url: expected an http or https address"),
         (["http://127.0.0.1/", "--docset", "nope"], 4, "^There is no docset 'nope'"),
     ],
 )

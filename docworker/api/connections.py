@@ -6,7 +6,8 @@ bound on connections, the end of one that does not read its answer, and `{"error
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -106,12 +107,13 @@ class _Server(web.Server):
 
 
 class _Connection(RequestHandler):
-    __slots__ = ("_unread", "_unread_s")
+    __slots__ = ("_unread", "_unread_s", "on_lost")
 
     def __init__(self, *args: Any, unread_s: float, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._unread_s = unread_s
         self._unread: asyncio.TimerHandle | None = None
+        self.on_lost: Callable[[], None] | None = None
 
     @property
     def idle(self) -> bool:
@@ -147,6 +149,8 @@ class _Connection(RequestHandler):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._read()
+        if self.on_lost is not None:
+            self.on_lost()
         super().connection_lost(exc)
 
     def _read(self) -> None:
@@ -167,6 +171,18 @@ class _Connection(RequestHandler):
             response = refused(status, f"The request cannot be read: {' '.join((message or '').split())[:200]}")
         response.force_close()
         return response
+
+
+@contextmanager
+def when_lost(request: web.BaseRequest, call: Callable[[], None]) -> Iterator[None]:
+    """Call this as soon as the client has gone: aiohttp would say so at the next attempt to write."""
+    connection = request.protocol
+    assert isinstance(connection, _Connection)
+    connection.on_lost = call
+    try:
+        yield
+    finally:
+        connection.on_lost = None
 
 
 def refused(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

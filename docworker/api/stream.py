@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from docworker.api.connections import when_lost
 from docworker.contract import DocsetResponse
 from docworker.events import Event, Events, Reader
 
@@ -33,7 +34,7 @@ async def stream(
 ) -> web.StreamResponse:
     """Send events until the client goes, does not keep up, or the daemon stops."""
     last = request.headers.get(LAST_ID)
-    with events.listen(docset_id, None if last is None else _after(last, instance)) as reader:
+    with events.listen(docset_id, None if last is None else _after(last, instance)) as reader, when_lost(request, reader.end):
         found = await present()
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
