@@ -13,6 +13,13 @@ from tests.daemon import Daemon
 from tests.stopping_site import StoppingSite
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
+# The files that take longest, by their names without `test_`: begun first, so that all processes have work to the end.
+LONGEST = ("crash", "outages", "stops", "sessions", "politeness", "refresh", "life", "events", "migrations", "attacks", "crawl")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(scope="session")

@@ -212,6 +212,19 @@ async def test_a_docset_whose_host_turns_inward_ends_at_once(desk: Opener, site:
     assert site.requests.total() == answers - 1
 
 
+async def test_a_host_that_turns_inward_while_it_fails_is_not_waited_for(desk: Opener, site: Site) -> None:
+    site.pages["/docs/one"] = Answer(500, headers=LAST)  # whether it is the whole site, its first page shows
+    async with desk(Names({"docs.example": [*[[PUBLIC]] * 4, [PRIVATE]]})) as made:
+        docset = await soon(made.index(site))
+        assert docset.status is DocsetState.READY
+        assert (docset.message or "").startswith(f"docs.example leads to {PRIVATE}, ")
+        assert await made.pages(docset.id) == {
+            "/docs/": (PageState.INDEXED, None),
+            "/docs/one": (PageState.ERROR, Reason.ADDRESS),
+            "/docs/two": (PageState.ERROR, Reason.ADDRESS),
+        }
+
+
 async def test_pages_that_were_not_asked_are_asked_when_the_site_is_indexed_again(desk: Opener, site: Site) -> None:
     names = Names({"docs.example": [*[[PUBLIC]] * 3, [PRIVATE]]})
     async with desk(names) as made:
