@@ -71,7 +71,7 @@ retrieve-bench: $(VENV)/dev ## after `make eval`: how long a question takes amon
 refresh-bench: $(VENV)/dev ## refresh the python corpus unchanged, edited and 50 times over: time, requests, what is written and left (needs `make corpora`)
 	$(BIN)/python -m tests.refresh_bench
 
-load-bench: $(VENV)/dev ## after `make eval`: 64 clients at once while a site is crawled, then 5,000 sessions: errors, times, memory
+load-bench: $(VENV)/dev ## after `make eval`: 64 clients at once while a site is crawled, then 5,000 sessions: errors, wrong answers, times, memory
 	$(BIN)/python -m tests.load_bench
 
 soak: $(VENV)/dev ## start, stop and kill a daemon 100 times at random while it crawls, refreshes and answers
