@@ -385,6 +385,20 @@ def test_a_page_that_a_script_shows_is_read(around: str) -> None:
     assert text(f"<title>T</title><header>Menu</header>{around.format(content)}<p>© X").count(GOOD) == 2
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        f"<div hidden><h1>T</h1>{f'<p>{EVIL}</p>' * 50}</div><h2>Part</h2><p>{GOOD}</p>",
+        f"<div hidden><h1>T</h1><p>{EVIL}</p></div>{f'<p>{GOOD}</p>' * 50}",
+    ],
+    ids=["all but a title", "the only title"],
+)
+def test_a_part_of_a_page_that_is_hidden_is_not_taken_for_all_of_it(page: str) -> None:
+    found = text(f"<title>T</title><main>{page}</main>")
+    assert "Ignore" not in found
+    assert GOOD in found
+
+
 def test_blank_code_in_the_colour_of_its_ground_and_empty_marks_stay() -> None:
     html = "<h1>T</h1><pre style='background:#fff'>a<span style='color:#fff;background:#fff'>  </span>b</pre><i id=x hidden></i>"
     assert "a  b" in text(html)
