@@ -353,6 +353,9 @@ SHOWN = {
     "without scripts": "<noscript><style>.x{{display:none}}</style></noscript><p class=x>{}",
     "an important style": "<p style='display:block!important;display:none'>{}",
     "a later style": "<p style='display:none;display:block'>{}",
+    "a later rule": "<style>.x{{display:none}} .x{{display:block}}</style><p class=x>{}",
+    "a picture behind it": "<p style='color:#fff;background:#fff url(dark.png)'>{}",
+    "no room, and nothing cut off": "<p style='position:absolute;clip:rect(0,auto,auto,0);max-height:0'>{}",
     "half seen": "<p style='opacity:.5;font-size:10px;left:-20px;text-indent:-2em;color:#fff;background:#000'>{}",
     "moved": "<p style='transform:translate(-50%,-50%) scale(0.5);top:100%;clip:auto;height:10px;overflow:hidden'>{}",
     "a wide ground": "<p style='margin:0 -9999px;padding:0 9999px'>{}",
@@ -402,6 +405,17 @@ def test_a_part_of_a_page_that_is_hidden_is_not_taken_for_all_of_it(page: str) -
 def test_blank_code_in_the_colour_of_its_ground_and_empty_marks_stay() -> None:
     html = "<h1>T</h1><pre style='background:#fff'>a<span style='color:#fff;background:#fff'>  </span>b</pre><i id=x hidden></i>"
     assert "a  b" in text(html)
+
+
+def test_of_very_many_rules_and_elements_some_are_looked_at() -> None:
+    """The first 500 selectors, 500 texts of scripts, and 50 elements of which a part is shown."""
+    rules = "".join(f".c{number}{{display:none}}" for number in range(502))
+    hidden = "".join(f"<p class=c{number}>{EVIL}</p>" for number in range(502))
+    assert text(f"<style>{rules}</style><h1>T</h1><p>{GOOD}</p>{hidden}").count(EVIL) == 2
+    opened = "".join(f"<a href='#' onclick=\"show('k{n}k')\">{n}</a><i>x</i><p id=k{n}k hidden>{GOOD}</p>" for n in range(502))
+    assert text(f"<h1>T</h1><p>Text.</p>{opened}").count(GOOD) == 500
+    partly = f"<div style='font-size:0'>{EVIL}<p style='font-size:1em'>{GOOD}</p></div>" * 52
+    assert text(f"<h1>T</h1><p>Text.</p>{partly}").count(GOOD) == 50
 
 
 def test_many_rules_and_many_hidden_elements_are_read_in_time() -> None:
