@@ -432,10 +432,10 @@ def test_many_rules_and_many_hidden_elements_are_read_in_time() -> None:
 
 def test_what_an_older_extractor_read_is_handed_out_without_such_characters() -> None:
     row = Row("c", "d", "p", URL, f"Ti\u200btle{TAGS}", (f"Pa\u202ert{TAGS}",), None, f"pass\u200bword{TAGS}", "words")
-    rows = {"c": row, "e": replace(row, id="e")}
-    lead = Candidate("c", "p", "d", 0, 0, 2)
-    hit = _hit(Passage(lead, 1.0, ("c", "e")), rows)
-    assert (hit.title, hit.path, hit.text, hit.after) == ("Title", ("Part",), "password", ("password",))
+    rows = {id_: replace(row, id=id_) for id_ in "bce"}
+    hit = _hit(Passage(Candidate("c", "p", "d", 0, 0, 3), 1.0, ("b", "c", "e")), rows)
+    assert (hit.title, hit.path, hit.text) == ("Title", ("Part",), "password")
+    assert (hit.before, hit.after) == (("password",), ("password",))
 
 
 def hostile() -> dict[str, str | Answer]:
