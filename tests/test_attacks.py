@@ -4,6 +4,7 @@ Every attack goes over a real socket to a real daemon. It is answered with `{"er
 the end of the connection; the daemon answers others at once, and its log tells of no failure.
 """
 
+import asyncio
 import gzip
 import json
 import os
@@ -25,10 +26,12 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from aiohttp import web
 from filelock import FileLock
 from pydantic import SecretStr
 
 from cli.client import find
+from docworker.api.connections import Bounds, Runner
 from docworker.operations import OPERATIONS
 from tests import forked
 from tests.daemon import Daemon, wait_until
@@ -536,6 +539,35 @@ def test_clients_that_keep_the_daemon_waiting_give_way_to_others(calm: Daemon) -
         assert (
             calm.request("POST", "/retrieve", content=QUESTION, headers={"Content-Type": "application/json"}).status_code == 200
         )
+
+
+async def test_an_answer_that_is_not_read_ends_its_connection_also_when_little_of_it_waits() -> None:
+    sent = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4_096)
+        sent.set()
+        return web.Response(body=bytes(40_000))  # less than asyncio lets wait by itself, more than the system takes
+
+    app = web.Application()
+    app.router.add_get("/", handle)
+    runner = Runner(app, shutdown_timeout_s=1, bounds=Bounds(unread_s=0.5))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            deaf.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(deaf, ("127.0.0.1", int(runner.addresses[0][1])))
+            await loop.sock_sendall(deaf, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+            await sent.wait()
+            async with asyncio.timeout(10):
+                while runner.server is not None and runner.server.connections:  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+    finally:
+        await runner.cleanup()
 
 
 # -- events
