@@ -20,7 +20,7 @@ import httpx
 import pytest
 from aiohttp import ClientSession, web
 
-from docworker.api.connections import Runner
+from docworker.api.connections import Bounds, Runner
 from docworker.api.stream import stream
 from docworker.contract import DocsetResponse
 from docworker.errors import Unavailable
@@ -154,7 +154,7 @@ async def served(handle: Callable[[web.Request], Awaitable[web.StreamResponse]])
     """The port of the real server, which answers so at /events."""
     app = web.Application()
     app.router.add_get("/events", handle)
-    runner = Runner(app, shutdown_timeout_s=1)
+    runner = Runner(app, shutdown_timeout_s=1, bounds=Bounds(unread_s=60))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
