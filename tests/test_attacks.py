@@ -31,11 +31,11 @@ from filelock import FileLock
 from pydantic import SecretStr
 
 from cli.client import find
-from docworker.api.connections import Bounds, Runner
 from docworker.operations import OPERATIONS
 from tests import forked
 from tests.daemon import Daemon, wait_until
 from tests.hasty_daemon import PATIENCE_S, SESSIONS
+from tests.served import deaf_client, port_of, served
 from tests.site import Site
 
 QUICK_S = 1.5  # for an answer to somebody else, on a busy machine
@@ -550,24 +550,11 @@ async def test_an_answer_that_is_not_read_ends_its_connection_also_when_little_o
         sent.set()
         return web.Response(body=bytes(40_000))  # less than asyncio lets wait by itself, more than the system takes
 
-    app = web.Application()
-    app.router.add_get("/", handle)
-    runner = Runner(app, shutdown_timeout_s=1, bounds=Bounds(unread_s=0.5))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            deaf.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(deaf, ("127.0.0.1", int(runner.addresses[0][1])))
-            await loop.sock_sendall(deaf, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            await sent.wait()
-            async with asyncio.timeout(10):
-                while runner.server is not None and runner.server.connections:  # noqa: ASYNC110
-                    await asyncio.sleep(0.05)
-    finally:
-        await runner.cleanup()
+    async with served(handle, unread_s=0.5) as server, deaf_client(port_of(server)):
+        await sent.wait()
+        async with asyncio.timeout(10):
+            while server.server is not None and server.server.connections:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
 
 
 # -- events

@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,12 @@ import httpx
 import pytest
 from aiohttp import ClientSession, web
 
-from docworker.api.connections import Bounds, Runner
 from docworker.api.stream import stream
 from docworker.contract import DocsetResponse
 from docworker.errors import Unavailable
 from docworker.events import Event, Events, Reader
 from tests.daemon import Daemon, wait_until
+from tests.served import deaf_client, port_of, served
 from tests.site import Answer, Site
 from tests.stopping_site import AT_ONCE, PAGES, GoingDown, StoppingSite
 from tests.terminal import CTRL_C, Terminal
@@ -149,18 +149,18 @@ async def test_so_many_may_listen_and_no_more() -> None:
         assert events.heard
 
 
-@asynccontextmanager
-async def served(handle: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> AsyncIterator[int]:
-    """The port of the real server, which answers so at /events."""
-    app = web.Application()
-    app.router.add_get("/events", handle)
-    runner = Runner(app, shutdown_timeout_s=1, bounds=Bounds(unread_s=60))
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+def streamed(
+    events: Events, present: Callable[[], Awaitable[list[DocsetResponse]]], ended: asyncio.Event
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler of /events, on events that a test publishes; `ended` is set when one reader is let go."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        try:
+            return await stream(request, events, "run", None, present)
+        finally:
+            ended.set()
+
+    return handle
 
 
 async def test_a_client_that_leaves_makes_room_at_once_though_nothing_is_told() -> None:
@@ -169,15 +169,9 @@ async def test_a_client_that_leaves_makes_room_at_once_though_nothing_is_told() 
     async def nothing() -> list[DocsetResponse]:
         return []
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await stream(request, events, "run", None, nothing)
-        finally:
-            ended.set()
-
-    async with served(handle) as port:
-        answer, client = await asyncio.open_connection("127.0.0.1", port)
-        client.write(b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    async with served(streamed(events, nothing, ended), unread_s=60) as server:
+        answer, client = await asyncio.open_connection("127.0.0.1", port_of(server))
+        client.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
         await answer.readuntil(b"\r\n\r\n")
         assert events.heard
         client.close()
@@ -195,41 +189,32 @@ async def test_a_client_that_does_not_read_is_cut_off_while_another_hears_everyt
         await both_listen.wait()
         return []
 
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await stream(request, events, "run", None, nothing)
-        finally:
-            one_is_let_go.set()
-
     heard: list[int] = []
-    async with served(handle) as port:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            deaf.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(deaf, ("127.0.0.1", port))
-            await loop.sock_sendall(deaf, b"GET /events HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            async with ClientSession() as client:
-                asking = asyncio.create_task(client.get(f"http://127.0.0.1:{port}/events"))
-                await asyncio.wait_for(both_listen.wait(), 10)
-                answer = await asking
-                for n in range(number):
-                    events.publish("page", {"text": "x" * size, "n": n})
-                    if n % 100 == 99:  # it keeps up, the other one does not
-                        while len(heard) <= n:
-                            line = await asyncio.wait_for(answer.content.readline(), 10)
-                            if line.startswith(b"id: "):
-                                heard.append(int(line.rpartition(b"-")[2]))
-                await asyncio.wait_for(one_is_let_go.wait(), 30)
-                received = b""
-                with suppress(ConnectionError):
-                    while some := await asyncio.wait_for(loop.sock_recv(deaf, 65_536), 10):
-                        received += some
-                assert len(received) < size * number / 2
-                assert not received.endswith(b"\r\n0\r\n\r\n")  # it is cut off, and not at an end
-                assert events.heard
-                answer.close()
-        assert heard == list(range(1, number + 1))
+    async with (
+        served(streamed(events, nothing, one_is_let_go), unread_s=60) as server,
+        deaf_client(port_of(server)) as deaf,
+        ClientSession() as client,
+    ):
+        asking = asyncio.create_task(client.get(f"http://127.0.0.1:{port_of(server)}/"))
+        await asyncio.wait_for(both_listen.wait(), 10)
+        answer = await asking
+        for n in range(number):
+            events.publish("page", {"text": "x" * size, "n": n})
+            if n % 100 == 99:  # it keeps up, the other one does not
+                while len(heard) <= n:
+                    line = await asyncio.wait_for(answer.content.readline(), 10)
+                    if line.startswith(b"id: "):
+                        heard.append(int(line.rpartition(b"-")[2]))
+        await asyncio.wait_for(one_is_let_go.wait(), 30)
+        received = b""
+        with suppress(ConnectionError):
+            while some := await asyncio.wait_for(asyncio.get_running_loop().sock_recv(deaf, 65_536), 10):
+                received += some
+        assert len(received) < size * number / 2
+        assert not received.endswith(b"\r\n0\r\n\r\n")  # it is cut off, and not at an end
+        assert events.heard
+        answer.close()
+    assert heard == list(range(1, number + 1))
 
 
 # -- over HTTP

@@ -133,6 +133,14 @@ def begin_refresh(daemon: Daemon, docset_id: str) -> None:
     assert daemon.post("/refresh", docsetId=docset_id, force=True)["refreshed"] is True
 
 
+def hold_refresh(daemon: Daemon, site: MovingSite, docset_id: str, version: int) -> None:
+    """Begin a refresh to another version of the site, which holds still at its fourth page."""
+    site.change(version=version)
+    site.hold(after=3)
+    begin_refresh(daemon, docset_id)
+    wait_until(lambda: site.holds, "the fourth page")
+
+
 def ended(daemon: Daemon, docset_id: str, *, vectors: bool = False) -> Any:
     """The docset when its refresh has ended."""
 
@@ -614,10 +622,7 @@ def test_when_no_file_may_grow_in_the_middle_of_a_refresh_it_goes_on_when_they_m
     with Site({"/docs/": page(0, 1, links=False)}) as other:
         idle = index(shared, other)
         docset_id = index(shared, site)
-        site.change(version=2)
-        site.hold(after=3)
-        begin_refresh(shared, docset_id)
-        wait_until(lambda: site.holds, "the fourth page")
+        hold_refresh(shared, site, docset_id, version=2)
         usual = resource.prlimit(shared.process.pid, resource.RLIMIT_FSIZE)
         resource.prlimit(shared.process.pid, resource.RLIMIT_FSIZE, (limit, usual[1]))
         try:
@@ -681,18 +686,12 @@ def test_on_a_full_disk_a_refresh_waits_for_room_and_a_daemon_ends_and_starts_wi
         assert (doctor.exit_code, doctor.stderr.count("\n")) == (1, 1)
     with daemon, Site({"/docs/": page(0, 1, links=False)}) as other:
         idle = index(daemon, other)
-        kept_site.change(version=2)
-        kept_site.hold(after=3)
-        begin_refresh(daemon, docset_id)
-        wait_until(lambda: kept_site.holds, "the fourth page")
+        hold_refresh(daemon, kept_site, docset_id, version=2)
         with full(small_disk):
             kept_site.let_go()
             look_while_nothing_can_be_written(daemon, other, docset_id, idle)
         assert_refreshed(daemon, docset_id, version=2)
-        kept_site.change(version=3)
-        kept_site.hold(after=3)
-        begin_refresh(daemon, docset_id)
-        wait_until(lambda: kept_site.holds, "the fourth page")
+        hold_refresh(daemon, kept_site, docset_id, version=3)
         with full(small_disk):
             kept_site.let_go()
             wait_until(lambda: "Interrupted" in message_of(daemon, docset_id), "the trouble's being told")
